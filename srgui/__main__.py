@@ -1,0 +1,3 @@
+from srgui.cli import main
+
+main()

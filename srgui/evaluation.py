@@ -1,0 +1,152 @@
+"""Measuring a restorer on a folder of HR pictures, in the protocol of the SR literature, beside bicubic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from srgui.degradations import crop_to_multiple, degrade, rng_for
+from srgui.errors import InputError, MetricUnavailable, SrguiError
+from srgui.images import Layout, Picture, list_pictures, read_picture, to_samples, to_tensor, write_picture
+from srgui.metrics import Lpips, psnr, round_to_8bit, ssim
+from srgui.protocol import Restorer, Run, Setting, Source
+from srgui.resample import resize
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How LR is made and what is measured. PSNR and SSIM are on BT.601 Y with ``crop_border = scale``, SR rounded to 8 bits."""
+
+    degradation: str = "bicubic"
+    seed: int = 0
+
+    def lr_of(self, hr: np.ndarray, scale: int, name: str) -> np.ndarray:
+        return degrade(self.degradation, hr, scale, rng_for(self.seed, name))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One picture's scores: the model's and bicubic's."""
+
+    name: str
+    model: Scores
+    bicubic: Scores
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, **self.model, "bicubic": self.bicubic}
+
+
+def score(sr: Tensor, hr: Tensor, crop_border: int, lpips: Lpips | None) -> Scores:
+    """PSNR and SSIM on Y and LPIPS of an SR picture rounded to 8 bits; None where one cannot be computed.
+
+    Args:
+        sr, hr: (1, 3, H, W) in [0, 1].
+        crop_border: pixels left out on every side for PSNR and SSIM.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    sr = round_to_8bit(sr)
+    return {
+        "psnr_y": _or_none(lambda: psnr(sr, hr, channel="Y", crop_border=crop_border)),
+        "ssim_y": _or_none(lambda: ssim(sr, hr, channel="Y", crop_border=crop_border)),
+        "lpips": _or_none(lambda: lpips(sr, hr)) if lpips is not None else None,
+    }
+
+
+def evaluate(
+    restorer: Restorer,
+    hr_paths: Sequence[Path],
+    protocol: Protocol,
+    setting: Setting,
+    run: Run,
+    *,
+    lr_dir: Path | None = None,
+    lpips: Lpips | None = None,
+    save: Path | None = None,
+) -> tuple[list[Measured], list[tuple[Path, str]]]:
+    """Measure picture by picture; one that fails does not stop the others.
+
+    Args:
+        lr_dir: LR pictures of the same stems, instead of the protocol's degradation.
+        save: a folder for ``<stem>_lr.png`` and ``<stem>_sr.png``.
+
+    Returns:
+        The scores, and the pictures that failed with the reason.
+    """
+    measured, failed = [], []
+    scale = restorer.info.scale
+    for index, path in enumerate(hr_paths):
+        run.progress("pictures", index, len(hr_paths))
+        try:
+            hr8 = crop_to_multiple(read_picture(path).as_uint8(), scale)
+            if 0 in hr8.shape:
+                raise InputError(f"{path} is smaller than the scale {scale}")
+            lr8 = protocol.lr_of(hr8, scale, path.name) if lr_dir is None else _partner(path, lr_dir, hr8.shape, scale)
+            lr, hr = to_tensor(lr8), to_tensor(hr8)
+            prepared = restorer.prepare(Source(lr), run)
+            try:
+                sr = prepared.render(setting, run).clamp(0, 1)
+            finally:
+                prepared.close()
+            up = resize(lr, hr.shape[-2], hr.shape[-1])
+            measured.append(Measured(path.name, score(sr, hr, scale, lpips), score(up, hr, scale, lpips)))
+            if save is not None:
+                for suffix, samples in (("lr", lr8), ("sr", to_samples(sr, 8))):
+                    write_picture(save / f"{path.stem}_{suffix}.png", _layout(samples), [samples], overwrite=True)
+        except SrguiError as error:
+            run.check()
+            failed.append((path, str(error)))
+    run.progress("pictures", len(hr_paths), len(hr_paths))
+    return measured, failed
+
+
+def summary(measured: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The stable JSON of an evaluation: means, bicubic's means, every picture, and the settings."""
+    keys = ("psnr_y", "ssim_y", "lpips")
+    return {
+        "mean": {key: _mean([m.model[key] for m in measured]) for key in keys},
+        "bicubic": {key: _mean([m.bicubic[key] for m in measured]) for key in keys},
+        "images": [m.as_json() for m in measured],
+        "settings": dict(settings),
+    }
+
+
+def _or_none(compute: Callable[[], float]) -> float | None:
+    try:
+        return compute()
+    except MetricUnavailable:
+        return None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _partner(path: Path, folder: Path, shape: tuple[int, ...], scale: int) -> np.ndarray:
+    found = [p for p in list_pictures(folder) if p.stem == path.stem]
+    if not found:
+        raise InputError(f"{folder} holds no LR picture named {path.stem}")
+    picture: Picture = read_picture(found[0])
+    expected = shape[0] // scale, shape[1] // scale
+    if picture.size != expected:
+        raise InputError(f"{found[0]} is {_size(picture.size)}; for {path.name} at x{scale} it must be {_size(expected)}")
+    return picture.as_uint8()
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _layout(samples: np.ndarray) -> Layout:
+    return Layout(*samples.shape, depth=8)

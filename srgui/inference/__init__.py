@@ -1,0 +1,1 @@
+"""From a prepared network to a finished picture: tiles, planes, guidance, and the file."""

@@ -1,0 +1,114 @@
+"""Several files in one go: which outputs they get, and one failing input does not stop the others."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srgui import __version__
+from srgui.errors import Cancelled, InputError, SrguiError
+from srgui.images import FORMATS, check_output, list_pictures, read_picture
+from srgui.inference.guidance import resolve
+from srgui.inference.picture import PreparedPicture
+from srgui.protocol import Restorer, RestorerInfo, Run, Setting
+
+
+@dataclass(frozen=True)
+class Task:
+    input: Path
+    output: Path
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """Inputs with folders replaced by the pictures in them.
+
+    Raises:
+        InputError: a folder holds no picture.
+    """
+    return [file for path in inputs for file in (list_pictures(path) if path.is_dir() else [path])]
+
+
+def outputs(inputs: Sequence[Path], out: str, outscale: float, format: str = "png") -> list[Task]:
+    """Name the output of each input.
+
+    ``out`` is a folder if it is one, ends in a separator, or there are several inputs; files in it are named
+    ``<stem>_x<outscale>.<format>``, and of inputs with the same stem each keeps its suffix in the name.
+
+    Raises:
+        InputError: a format that is not written, or the same input twice.
+    """
+    if f".{format}" not in FORMATS:
+        raise InputError(f"format {format!r} is not written; use {', '.join(suffix[1:] for suffix in FORMATS)}")
+    folder = Path(out)
+    if len(inputs) == 1 and not folder.is_dir() and not out.endswith((os.sep, "/")):
+        return [Task(inputs[0], folder)]
+    stems = Counter(path.stem for path in inputs)
+    names = [path.name if stems[path.stem] > 1 else path.stem for path in inputs]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"several inputs are named {twice[0]}; give them one at a time, or into different folders")
+    return [Task(path, folder / f"{name}_x{outscale:g}.{format}") for path, name in zip(inputs, names, strict=True)]
+
+
+def embedded(info: RestorerInfo, values: Mapping[str, float], outscale: float) -> dict[str, Any]:
+    """The settings that a result carries, from which it could be made again."""
+    return {
+        "version": __version__,
+        "model": info.id,
+        "model_sha256": info.digest,
+        "outscale": outscale,
+        "values": dict(values),
+    }
+
+
+def upscale_files(
+    restorer: Restorer,
+    tasks: Sequence[Task],
+    values: Mapping[str, float],
+    outscale: float,
+    run: Run,
+    *,
+    quality: int = 95,
+    overwrite: bool = False,
+    told: Callable[[Task, tuple[str, ...]], None] = lambda task, notes: None,
+) -> list[tuple[Path, str]]:
+    """Upscale each task's input into its output.
+
+    Args:
+        values: of the restorer's controls; those not given keep their defaults.
+        told: called with each task that is done and the notes of its reading.
+
+    Returns:
+        The inputs that failed, each with the reason.
+
+    Raises:
+        InputError: the restorer has no such control, or a value is outside its range.
+        Cancelled: the outputs already written stay, the one in the making does not.
+    """
+    values = resolve(values, restorer.info.controls)
+    settings = embedded(restorer.info, values, outscale)
+    sources = [task.input for task in tasks]
+    failed = []
+    for index, task in enumerate(tasks):
+        if len(tasks) > 1:
+            run.progress("pictures", index, len(tasks))
+        try:
+            check_output(task.output, overwrite=overwrite, inputs=sources)
+            picture = read_picture(task.input)
+            prepared = PreparedPicture(restorer, picture, outscale, run)
+            try:
+                prepared.save(task.output, Setting(values), run, settings=settings, quality=quality, overwrite=overwrite)
+            finally:
+                prepared.close()
+            told(task, picture.notes)
+        except Cancelled:
+            raise
+        except SrguiError as error:
+            failed.append((task.input, str(error)))
+    if len(tasks) > 1:
+        run.progress("pictures", len(tasks), len(tasks))
+    return failed

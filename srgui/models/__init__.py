@@ -1,0 +1,1 @@
+"""Networks, their cards, and the files they are made of."""

@@ -1,0 +1,247 @@
+"""Training of the bundled base models from nothing: a Compact network, and SRCNN as a baseline."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srgui import __version__
+from srgui.errors import InputError, near
+from srgui.metrics import psnr, round_to_8bit
+from srgui.models.cards import Card, models_folder, read_card
+from srgui.models.srcnn import SRCNN
+from srgui.training.muon import Muon
+from srgui.training.pairs import Pair, digest, load_pairs, patches, split
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """Everything that decides the weights, together with the pictures.
+
+    ``lr_conv`` is Muon's rate for convolution weights, ``lr_rest`` Adam's for biases and slopes; both rise over ``warmup``
+    steps and fall to zero on a cosine. The weights kept are the exponential average with decay ``ema``, at the step where
+    the Y-PSNR on ``held_out`` pictures of the first folder was best.
+    """
+
+    network: Literal["compact", "srcnn"] = "compact"
+    scale: int = 4
+    features: int = 48
+    convs: int = 12
+    batch: int = 16
+    patch: int = 40
+    steps: int = 11000
+    lr_conv: float = 5e-3
+    lr_rest: float = 1e-3
+    warmup: int = 100
+    ema: float = 0.998
+    held_out: int = 16
+    validate_every: int = 250
+    seed: int = 0
+
+    def build(self) -> nn.Module:
+        """The network with the random weights of ``seed``."""
+        torch.manual_seed(self.seed)
+        if self.network == "srcnn":
+            return SRCNN(self.scale)
+        from spandrel.architectures.Compact import Compact
+
+        return Compact(num_feat=self.features, num_conv=self.convs, upscale=self.scale)
+
+    def rate(self, step: int) -> float:
+        """The factor on both learning rates at ``step``."""
+        rise = min(1.0, (step + 1) / self.warmup)
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+
+
+# SRCNN sees pictures already enlarged: its patches are smaller, and its few weights take more steps.
+RECIPES = {
+    "compact": BaseRecipe(),
+    "srcnn": BaseRecipe(network="srcnn", patch=20, steps=6000),
+}
+
+
+@dataclass
+class Result:
+    """Weights as a state dict, and what a card says about them."""
+
+    weights: dict[str, Tensor]
+    report: dict[str, Any]
+
+
+def train_base(
+    recipe: BaseRecipe,
+    folders: Sequence[Path],
+    work: Path,
+    device: torch.device,
+    report: Callable[[dict[str, Any]], None],
+) -> Result:
+    """Train, checkpointing into ``work`` at each validation; a run found there is resumed where it stopped.
+
+    Args:
+        folders: of HR pictures; validation pictures are held out of the first.
+        report: called with ``{"step", "loss", "psnr_y", "best", "seconds"}`` at each validation.
+
+    Raises:
+        InputError: no usable pictures, or ``work`` holds a run of another recipe.
+    """
+    train_paths, held_out = split(folders, recipe.held_out, recipe.seed)
+    pairs = load_pairs(train_paths, recipe.scale, recipe.patch)
+    validation = load_pairs(held_out, recipe.scale, recipe.patch)
+    state = _State(recipe, device)
+    checkpoint = work / "checkpoint.pt"
+    work.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        state.load(checkpoint)
+    started = time.monotonic() - state.seconds
+    batches = patches(pairs, recipe.batch, recipe.patch, recipe.seed, skip=state.step)
+    while state.step < recipe.steps:
+        loss = state.train_step(*next(batches))
+        if state.step % recipe.validate_every == 0 or state.step == recipe.steps:
+            state.validate(validation)
+            state.seconds = time.monotonic() - started
+            state.save(checkpoint)
+            line = {"step": state.step, "loss": loss, "psnr_y": state.psnr, "best": state.best, "seconds": round(state.seconds)}
+            with open(work / "log.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+            report(line)
+    facts = {
+        "recipe": asdict(recipe),
+        "folders": [folder.name for folder in folders],
+        "pictures": len(train_paths),
+        "pictures_sha256": digest(train_paths),
+        "best_step": state.best_step,
+        "validation_psnr_y": round(state.best, 3),
+        "minutes": round(state.seconds / 60, 1),
+        "device": device.type,
+        "torch": torch.__version__,
+        "srgui": __version__,
+    }
+    return Result(state.best_weights, facts)
+
+
+class _State:
+    """The network, its optimizers, the average of its weights and the best average so far."""
+
+    def __init__(self, recipe: BaseRecipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.network = recipe.build().to(device, memory_format=torch.channels_last)
+        self.average = recipe.build().to(device, memory_format=torch.channels_last).requires_grad_(False)
+        parameters = list(self.network.parameters())
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon([p for p in parameters if p.ndim == 4], lr=recipe.lr_conv),
+            torch.optim.Adam([p for p in parameters if p.ndim != 4], lr=recipe.lr_rest),
+        ]
+        self.step, self.seconds = 0, 0.0
+        self.psnr = self.best = -math.inf
+        self.best_step = 0
+        self.best_weights: dict[str, Tensor] = {}
+
+    def train_step(self, lr: Tensor, hr: Tensor) -> float:
+        recipe = self.recipe
+        for optimizer, base in zip(self.optimizers, (recipe.lr_conv, recipe.lr_rest), strict=True):
+            optimizer.param_groups[0]["lr"] = base * recipe.rate(self.step)
+            optimizer.zero_grad()
+        sr = self.network(lr.to(self.device, memory_format=torch.channels_last))
+        loss = nn.functional.l1_loss(sr, hr.to(self.device))
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        decay = min(recipe.ema, self.step / (self.step + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+        return loss.item()
+
+    @torch.inference_mode()
+    def validate(self, validation: Sequence[Pair]) -> None:
+        values = []
+        for pair in validation:
+            lr, hr = (torch.tensor(a).permute(2, 0, 1)[None].float().div(255) for a in (pair.lr, pair.hr))
+            sr = self.average(lr.to(self.device, memory_format=torch.channels_last)).cpu()
+            values.append(psnr(round_to_8bit(sr), hr, channel="Y", crop_border=self.recipe.scale))
+        self.psnr = float(np.mean(values))
+        if self.psnr > self.best:
+            self.best, self.best_step = self.psnr, self.step
+            self.best_weights = {key: value.clone().contiguous() for key, value in self.average.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_suffix(".part")
+        content = {
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "best_weights": self.best_weights,
+            "numbers": [self.step, self.seconds, self.psnr, self.best, self.best_step],
+        }
+        torch.save(content, temporary)
+        temporary.replace(path)
+
+    def load(self, path: Path) -> None:
+        content = torch.load(path, weights_only=True, map_location=self.device)
+        if content["recipe"] != asdict(self.recipe):
+            raise InputError(f"{path} belongs to another recipe; give the same options to resume it, or another folder")
+        self.network.load_state_dict(content["network"])
+        self.average.load_state_dict(content["average"])
+        for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.best_weights = content["best_weights"]
+        self.step, self.seconds, self.psnr, self.best, self.best_step = content["numbers"]
+
+
+def parse_recipe(network: str, options: Sequence[str]) -> BaseRecipe:
+    """The recipe of a network with ``FIELD=VALUE`` changes.
+
+    Raises:
+        InputError: unknown network or field, or a value of the wrong type.
+    """
+    if network not in RECIPES:
+        raise InputError(f"unknown network {network!r}. {near(network, RECIPES)}")
+    recipe = RECIPES[network]
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "network" or name not in asdict(recipe):
+            raise InputError(f"unknown field {name!r}. {near(name, asdict(recipe))}")
+        kind = type(getattr(recipe, name))
+        try:
+            recipe = replace(recipe, **{name: kind(value)})
+        except ValueError as error:
+            raise InputError(f"{name}={value!r} must be of type {kind.__name__}") from error
+    return recipe
+
+
+def write_model(name: str, recipe: BaseRecipe, result: Result) -> Card:
+    """Write the weights and a card into the user's models folder, replacing a model of this name that was trained before."""
+    from safetensors.torch import save_file
+
+    folder = models_folder() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {key: value.cpu().contiguous() for key, value in result.weights.items()}
+    if recipe.network == "srcnn":
+        weights["scale"] = torch.tensor(recipe.scale)
+    save_file(weights, folder / "model.safetensors")
+    parameters = sum(value.numel() for key, value in weights.items() if key != "scale")
+    card = {
+        "schema": 1,
+        "id": name,
+        "family": "srcnn" if recipe.network == "srcnn" else "spandrel",
+        "scale": recipe.scale,
+        "parts": {"weights": "model.safetensors"},
+        "title": name,
+        "licence": "Apache-2.0",
+        "description": f"{recipe.network}, {parameters:,} parameters",
+        "trained_on": ", ".join(result.report["folders"]),
+        "training": result.report,
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return read_card(folder)
