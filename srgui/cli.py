@@ -209,7 +209,9 @@ def train_base_command(
     recipe = parse_recipe(network, options or [])
     if threads:
         torch.set_num_threads(threads)
-    result = train_base(recipe, folders, work or Path("runs") / name, pick(device), lambda line: print(json.dumps(line), flush=True))
+    result = train_base(
+        recipe, folders, work or Path("runs") / name, pick(device), lambda line: print(json.dumps(line), flush=True)
+    )
     card = write_model(name, recipe, result)
     print(f"{card.id} is ready: validation Y-PSNR {result.report['validation_psnr_y']} dB")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,16 @@ import numpy as np
 from srgui.degradations import crop_to_multiple, degrade, rng_for
 from srgui.errors import InputError, MetricUnavailable, SrguiError
 from srgui.images import Layout, Picture, list_pictures, read_picture, to_samples, to_tensor, write_picture
+from srgui.inference.outscale import Resized
 from srgui.metrics import Lpips, psnr, round_to_8bit, ssim
-from srgui.protocol import Restorer, Run, Setting, Source
+from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
 from srgui.resample import resize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Scores = dict[str, float | None]
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,25 @@ def score(sr: Tensor, hr: Tensor, crop_border: int, lpips: Lpips | None) -> Scor
         "ssim_y": _or_none(lambda: ssim(sr, hr, channel="Y", crop_border=crop_border)),
         "lpips": _or_none(lambda: lpips(sr, hr)) if lpips is not None else None,
     }
+
+
+def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run) -> float:
+    """LR consistency, dB: PSNR over RGB between ``lr`` and the antialiased bicubic downscale of the rendered picture.
+
+    Works strip by strip, so a large result is never held as floats; equals :func:`srgui.metrics.lr_consistency`.
+
+    Args:
+        lr: (1, 3, h, w) in [0, 1].
+    """
+    height, width = lr.shape[-2:]
+    small = Resized(prepared, (height, width))
+    total = 0.0
+    for top in range(0, height, _ROWS):
+        box = Box(top, 0, min(_ROWS, height - top), width)
+        total += float((small.render(setting, run, box).double() - lr[(..., *box.slices)].double()).square().sum())
+        run.check()
+    mse = total / lr.numel()
+    return -10 * math.log10(mse) if mse > 0 else math.inf
 
 
 def evaluate(
@@ -149,4 +171,5 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _layout(samples: np.ndarray) -> Layout:
-    return Layout(*samples.shape, depth=8)
+    height, width, channels = samples.shape
+    return Layout(height, width, channels, 8)

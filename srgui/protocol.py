@@ -131,6 +131,12 @@ class Run:
         self._report = report
         self._cancel = threading.Event()
 
+    def child(self, report: Callable[[Progress], None]) -> Run:
+        """A run that reports elsewhere and is cancelled together with this one."""
+        child = Run(report)
+        child._cancel = self._cancel
+        return child
+
     def cancel(self) -> None:
         self._cancel.set()
 

@@ -33,7 +33,7 @@ def open_restorer(model: str = DEFAULT_MODEL, *, device: str = "auto", tile: int
     if card.family not in FAMILIES:
         raise ModelError(f"{card.id} is of the unknown family {card.family!r}; update srgui. {near(card.family, FAMILIES)}")
     if not card.present:
-        remedy = f"get it with: python -m srgui models download {card.id}" if card.downloadable else "its card names files that are not there"
+        remedy = f"get them with: python -m srgui models download {card.id}" if card.downloadable else "mend or remove its card"
         raise ModelError(f"the weights of {card.id} are not on this machine; {remedy}")
     module, name = FAMILIES[card.family].split(":")
     family = getattr(import_module(module), name)

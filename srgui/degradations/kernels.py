@@ -43,19 +43,15 @@ def sinc(size: int, cutoff: float) -> np.ndarray:
     Args:
         cutoff: radians per pixel, in (0, pi].
     """
+    from scipy.special import j1
+
     x, y = _grid(size)
     r = np.hypot(x, y)
     centre = size // 2
     r[centre, centre] = 1.0
-    kernel = cutoff * _bessel_j1(cutoff * r) / (2 * pi * r)
+    kernel = cutoff * j1(cutoff * r) / (2 * pi * r)
     kernel[centre, centre] = cutoff**2 / (4 * pi)
     return _normalized(kernel)
-
-
-def _bessel_j1(x: np.ndarray) -> np.ndarray:
-    """J1(x) = mean over t in [0, 2 pi) of cos(t - x sin t); 256 points are exact to rounding for |x| < 200."""
-    t = np.arange(256) * (2 * pi / 256)
-    return np.asarray(np.cos(t - x[..., None] * np.sin(t)).mean(axis=-1))
 
 
 def _mahalanobis(size: int, ellipse: Ellipse) -> np.ndarray:

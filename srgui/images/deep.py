@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from srgui.images.exif import ORIENTATION, Directory
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 256, 257, 258, 262, 277, 284, 338, 339
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _PREMULTIPLIED = 1
+_PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _SLACK = 0.5  # by which sharpening and resampling may leave [0, 1] before a float TIFF is taken to be on another scale
 
 
@@ -92,7 +94,7 @@ def _from_float(samples: np.ndarray) -> np.ndarray:
 def _straight(samples: np.ndarray) -> np.ndarray:
     """Colours divided by the alpha they were multiplied with."""
     alpha = samples[..., 3:].astype(np.float64)
-    colours = samples[..., :3] * 65535 / np.maximum(alpha, 1)
+    colours = samples[..., :3] * (65535 / np.maximum(alpha, 1))
     return np.concatenate([np.rint(colours.clip(0, 65535)).astype(np.uint16), samples[..., 3:]], axis=2)
 
 
@@ -110,14 +112,16 @@ def read_deep_png(data: bytes) -> np.ndarray:
 
 
 def _bare_png(data: bytes) -> bytes:
-    """The PNG without metadata and animation, on which libpng would print warnings."""
+    """The PNG without metadata and animation, and checked: libpng prints what it finds wrong, and trusts a chunk's length."""
     kept, at = [data[:8]], 8
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT"):
+            if end > len(data) or zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+                raise InputError("the PNG is damaged (a checksum does not match); copy or export it again")
             kept.append(data[at:end])
         at = end
-    return b"".join(kept)
+    return b"".join([*kept, _PNG_END])
 
 
 def read_with_opencv(data: bytes) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from srgui.errors import ModelError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -67,7 +69,13 @@ def to_tensor(samples: np.ndarray) -> Tensor:
 
 
 def to_samples(image: Tensor, depth: int) -> np.ndarray:
-    """(1, C, H, W) float -> (H, W, C) uint8 or uint16: clipped to [0, 1], rounded half to even on the grid of ``depth`` bits."""
+    """(1, C, H, W) float -> (H, W, C) uint8 or uint16: clipped to [0, 1], rounded half to even on the grid of ``depth`` bits.
+
+    Raises:
+        ModelError: the image holds NaN, which no sample can stand for.
+    """
     top = (1 << depth) - 1
     grid = image[0].float().clamp(0, 1).mul(top).round_()
+    if bool(grid.isnan().any()):
+        raise ModelError("the result holds NaN; the model or an adapter is broken, or half precision overflowed: try float32")
     return np.ascontiguousarray(grid.permute(1, 2, 0).cpu().numpy().astype(np.uint8 if depth == 8 else np.uint16))

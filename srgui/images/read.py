@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
+import logging
 import math
 import os
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError, _imaging
 
 from srgui.errors import InputError
 from srgui.images.deep import is_deep_tiff, read_deep_png, read_deep_tiff, tiff_size, upright_tiff
@@ -32,6 +35,8 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 
 # The limit is max_pixels(), checked on the header; Pillow's own would warn at 89 megapixels.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow logs some of the errors that it raises; with no handler at all they would be printed.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def max_pixels() -> int:
@@ -114,7 +119,7 @@ def _reading(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise InputError(f"{path} is damaged, or there is not enough memory for its pixels; copy or export it again") from error
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.filename is not None:  # the system's, not a decoder's
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
         raise InputError(f"{path} is damaged: {' '.join(str(error).split())}; copy or export it again") from error
 
@@ -149,6 +154,7 @@ def _decode(data: bytes) -> _Raw:
     tags = parse(data) if data[:4] in TIFF_MAGIC else None
     if tags is None:
         return _decode_with_pillow(data, None)
+    _silence_libtiff()
     _check_size(*tiff_size(tags))
     exif = tags.descriptive()
     exif.values |= {ORIENTATION: tags.values[ORIENTATION]} if ORIENTATION in tags.values else {}
@@ -157,6 +163,17 @@ def _decode(data: bytes) -> _Raw:
         return _decode_with_pillow(data, exif)
     samples, notes = read_deep_tiff(data, tags)
     return _Raw(samples, exif, tags.values.get(_ICC_TAG, (0, None))[1], _settings_of({}, exif), notes)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Pillow's libtiff prints on stderr what it finds wrong, beside the error that Pillow raises and with no option against it."""
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        with suppress(AttributeError):  # linked in statically and not exported
+            handler = getattr(library, name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
 
 
 def _decode_with_pillow(data: bytes, exif: Directory | None) -> _Raw:

@@ -165,10 +165,10 @@ def _exif(exif: bytes | None, layout: Layout) -> Directory:
     """The EXIF of the source, its pixel dimensions brought up to date."""
     tags = (parse(exif) if exif else None) or Directory()
     details = tags.children.get(EXIF, Directory())
-    sizes = ((tags, 256, layout.width), (tags, 257, layout.height), (details, 0xA002, layout.width), (details, 0xA003, layout.height))
-    for directory, tag, size in sizes:
-        if tag in directory.values:
-            directory.put(tag, LONG, size)
+    for directory, across, down in ((tags, 256, 257), (details, 0xA002, 0xA003)):
+        for tag, size in ((across, layout.width), (down, layout.height)):
+            if tag in directory.values:
+                directory.put(tag, LONG, size)
     return tags
 
 
@@ -241,18 +241,20 @@ def _replacing(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
         _check_free(path, overwrite)
         made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-        _check_free(path, overwrite)  # it may have appeared meanwhile
-        os.replace(temporary, path)
-        made = []
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+            _check_free(path, overwrite)  # it may have appeared meanwhile
+            os.replace(temporary, path)
+            made = []
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"the disk is full while writing {path}; free some space or choose another folder") from error
-        reason = error.strerror or error
+        reason = "its folder is a file" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}; choose another name or folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
         for folder in made:
             with suppress(OSError):  # not made yet, or in use by another writer
                 folder.rmdir()
@@ -264,4 +266,4 @@ def _check_free(path: Path, overwrite: bool) -> None:
 
 
 def _same_file(a: Path, b: Path) -> bool:
-    return a.exists() and b.exists() and os.path.samefile(a, b)
+    return a.exists() and b.exists() and a.samefile(b)

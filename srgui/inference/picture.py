@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from srgui.images import Layout, Picture, layout_of, suffix_of, to_samples, to_t
 from srgui.inference.outscale import prepare_at
 from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
 
-_STRIP = 2**20  # pixels of the result rendered at a time while saving
+_STRIP = 2**20  # pixels of the result rendered at a time while saving, about
+STRIP_ROWS = 64  # every strip but the last has a multiple of this many rows
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -60,15 +61,20 @@ class PreparedPicture:
         settings: Mapping[str, Any] | None = None,
         quality: int = 95,
         overwrite: bool = False,
+        seen: Callable[[int, np.ndarray], None] | None = None,
     ) -> None:
-        """Render strip by strip into the file; see :func:`srgui.images.write_picture` for formats and errors."""
+        """Render strip by strip into the file; see :func:`srgui.images.write_picture` for formats and errors.
+
+        Args:
+            seen: called with each strip's first row and samples, for those who want a look while it passes.
+        """
         picture, (height, width) = self.picture, self.size
         layout = layout_of(suffix_of(path), height, width, depth=picture.depth, grey=picture.grey, alpha=self._alpha is not None)
         icc = picture.icc if picture.grey == (layout.channels <= 2) else None
         write_picture(
             path,
             layout,
-            self._strips(setting, run, layout),
+            self._strips(setting, run, layout, seen),
             icc=icc,
             exif=picture.exif,
             settings=settings,
@@ -88,12 +94,17 @@ class PreparedPicture:
             return torch.full((1, 1, box.height, box.width), self._alpha)
         return self._alpha.render(Setting(), run, box).mean(dim=1, keepdim=True).clamp(0, 1)
 
-    def _strips(self, setting: Setting, run: Run, layout: Layout) -> Iterator[np.ndarray]:
-        rows = max(1, _STRIP // layout.width)
+    def _strips(
+        self, setting: Setting, run: Run, layout: Layout, seen: Callable[[int, np.ndarray], None] | None
+    ) -> Iterator[np.ndarray]:
+        rows = max(1, _STRIP // layout.width // STRIP_ROWS) * STRIP_ROWS
         total = -(-layout.height // rows)
         for index in range(total):
             top = index * rows
-            yield self.render(setting, run, layout, Box(top, 0, min(rows, layout.height - top), layout.width))
+            strip = self.render(setting, run, layout, Box(top, 0, min(rows, layout.height - top), layout.width))
+            if seen is not None:
+                seen(top, strip)
+            yield strip
             run.progress("strips", index + 1, total)
 
 

@@ -65,7 +65,7 @@ class MappedStore:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._file = tempfile.TemporaryFile(prefix="srgui-plane-")
+        self._file = tempfile.TemporaryFile(prefix="srgui-plane-")  # noqa: SIM115 - lives as long as the store
         size = 3 * height * width * 2
         try:
             # A sparse mapping would end the process when the disk fills; reserving first makes it an error.

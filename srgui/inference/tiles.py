@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from srgui.protocol import Box
 
@@ -29,8 +30,8 @@ def divide(box: Box, tile: int) -> list[Box]:
     rows, columns = _cuts(box.height, tile), _cuts(box.width, tile)
     return [
         Box(box.top + top, box.left + left, bottom - top, right - left)
-        for top, bottom in zip(rows, rows[1:], strict=False)
-        for left, right in zip(columns, columns[1:], strict=False)
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(columns)
     ]
 
 

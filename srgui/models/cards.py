@@ -80,7 +80,7 @@ def _problems(content: Any) -> list[str]:
     known = _REQUIRED | _OPTIONAL
     problems = [f"{key} is missing" for key in _REQUIRED if key not in content]
     problems += [f"unknown field {key}" for key in content if key not in known]
-    problems += [f"{key} must be {known[key].__name__}" for key in content if key in known and not isinstance(content[key], known[key])]
+    problems += [f"{key} must be {kind.__name__}" for key, kind in known.items() if not isinstance(content.get(key, kind()), kind)]
     if not problems and content["schema"] != SCHEMA:
         problems.append(f"schema {content['schema']} is not {SCHEMA}; update srgui")
     if not problems and not _is_name(content["id"]):
@@ -136,5 +136,5 @@ def find_card(model: str) -> Card:
     if model in cards:
         return cards[model]
     if path.suffix in (".pth", ".safetensors", ".pt", ".ckpt"):
-        raise ModelError(f"the weight file {model} does not exist; check the path, or use the id of a known model: {', '.join(cards)}")
+        raise ModelError(f"the weight file {model} does not exist; check the path, or use a known model: {', '.join(cards)}")
     raise ModelError(f"unknown model {model!r}. {near(model, cards)}")

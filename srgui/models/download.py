@@ -56,7 +56,7 @@ def download(part: Part, run: Run) -> None:
     digest = file_digest(partial)
     if expected and digest != expected:
         partial.unlink()
-        raise DownloadError(f"{part.url} has sha256 {digest[:12]}..., expected {expected[:12]}...; the file was changed and is not used")
+        raise DownloadError(f"{part.url} has sha256 {digest[:12]}..., not {expected[:12]}...; the file was changed and is not used")
     _record(part.path, digest)
     os.replace(partial, part.path)
 

@@ -39,7 +39,7 @@ def load_network(path: Path, device: torch.device) -> Network:
 @lru_cache(maxsize=4)
 def _load(path: Path, device: str, _mtime: int, _size: int) -> Network:
     network = from_state_dict(read_state_dict(path), path)
-    network.module.to(torch.device(device), memory_format=torch.channels_last)
+    network.module.to(torch.device(device)).to(memory_format=torch.channels_last)
     object.__setattr__(network, "digest", file_digest(path))
     return network
 
@@ -67,7 +67,7 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
-            raise ModelError(f"{path} holds code ({code.group(1)}) beside weights and was not opened; get a .safetensors file") from error
+            raise ModelError(f"{path} holds code ({code.group(1)}) and was not opened; get a .safetensors file") from error
         raise ModelError(f"{path} is not a weight file: it cannot be unpickled") from error
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, LookupError, AttributeError, TypeError) as error:
         raise ModelError(f"{path} is not a weight file or is damaged: {_first_line(error)}") from error
@@ -89,12 +89,14 @@ def from_state_dict(weights: dict[str, Any], name: object = "the state dict") ->
     try:
         found = ModelLoader(device="cpu").load_from_state_dict(canonicalize_state_dict(weights))
     except UnsupportedModelError as error:
-        raise ModelError(f"{name} fits no known architecture (first keys: {', '.join(list(weights)[:3])}); see spandrel's list") from error
+        first = ", ".join(list(weights)[:3])
+        raise ModelError(f"{name} fits no architecture that spandrel knows (its first keys: {first})") from error
     except (RuntimeError, KeyError, ValueError, IndexError, AssertionError, TypeError, AttributeError) as error:
         raise ModelError(f"{name} is incomplete or damaged: {_first_line(error)}") from error
     if not isinstance(found, ImageModelDescriptor) or found.purpose != "SR" or found.scale < 2:
-        purpose = found.purpose if found.purpose != "SR" else "restoration"
-        raise ModelError(f"{name} is a {found.architecture.name} model for {purpose.lower()} at x{found.scale}, not for super-resolution")
+        purpose = found.purpose.lower() if found.purpose != "SR" else "restoration"
+        kind = f"{found.architecture.name} model for {purpose} at x{found.scale}"
+        raise ModelError(f"{name} is a {kind}, not for super-resolution; choose an SR model")
     if found.input_channels not in (1, 3) or found.input_channels != found.output_channels:
         raise ModelError(f"{name} takes {found.input_channels} and gives {found.output_channels} channels; 3 or 1 are supported")
     size = found.size_requirements

@@ -20,6 +20,8 @@ class SRCNN(nn.Module):
         scale: factor of the bicubic upscaling in front.
     """
 
+    luma: Tensor
+
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale

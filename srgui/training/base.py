@@ -54,7 +54,8 @@ class BaseRecipe:
             return SRCNN(self.scale)
         from spandrel.architectures.Compact import Compact
 
-        return Compact(num_feat=self.features, num_conv=self.convs, upscale=self.scale)
+        network: nn.Module = Compact(num_feat=self.features, num_conv=self.convs, upscale=self.scale)
+        return network
 
     def rate(self, step: int) -> float:
         """The factor on both learning rates at ``step``."""
@@ -133,8 +134,8 @@ class _State:
 
     def __init__(self, recipe: BaseRecipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.network = recipe.build().to(device, memory_format=torch.channels_last)
-        self.average = recipe.build().to(device, memory_format=torch.channels_last).requires_grad_(False)
+        self.network = recipe.build().to(device).to(memory_format=torch.channels_last)
+        self.average = recipe.build().to(device).to(memory_format=torch.channels_last).requires_grad_(False)
         parameters = list(self.network.parameters())
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon([p for p in parameters if p.ndim == 4], lr=recipe.lr_conv),
@@ -152,7 +153,7 @@ class _State:
             optimizer.zero_grad()
         sr = self.network(lr.to(self.device, memory_format=torch.channels_last))
         loss = nn.functional.l1_loss(sr, hr.to(self.device))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1

@@ -40,8 +40,7 @@ def load_pairs(paths: Sequence[Path], scale: int, minimum: int) -> list[Pair]:
             pairs.append(Pair(path, bicubic_lr(hr, scale), hr))
     if not pairs:
         raise InputError(
-            f"none of {len(paths)} pictures has {minimum * scale} pixels on both sides; "
-            "give larger pictures or a smaller patch"
+            f"none of {len(paths)} pictures has {minimum * scale} pixels on both sides; give larger pictures or a smaller patch"
         )
     return pairs
 
@@ -87,7 +86,7 @@ def patches(pairs: Sequence[Pair], batch: int, patch: int, seed: int, skip: int 
             left = rng.integers(lr.shape[1] - patch + 1)
             lr = lr[top : top + patch, left : left + patch]
             hr = hr[top * scale : (top + patch) * scale, left * scale : (left + patch) * scale]
-            turns, flip = rng.integers(4), rng.integers(2)
+            turns, flip = int(rng.integers(4)), int(rng.integers(2))
             lr, hr = np.rot90(lr, turns), np.rot90(hr, turns)
             if flip:
                 lr, hr = lr[:, ::-1], hr[:, ::-1]

@@ -1,0 +1,1 @@
+"""The interface. Only this room imports gradio."""

@@ -1,0 +1,77 @@
+"""The page as a whole, and starting it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from srgui import __version__
+from srgui.places import home
+
+
+def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, str] | None = None, **options: Any) -> Any:
+    """Serve the page until interrupted.
+
+    Args:
+        port: by default the first free one from 7860.
+        options: passed on to ``gradio.Blocks.launch``.
+    """
+    folder = temporary_folder()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    import gradio as gr
+
+    from srgui.ui.models import models_tab
+    from srgui.ui.sessions import Sessions
+    from srgui.ui.theme import script, style, theme
+    from srgui.ui.upscale import upscale_tab
+
+    sessions = Sessions(folder / "uploads" / "results")
+    with gr.Blocks(title="srgui", analytics_enabled=False, delete_cache=(3600, 24 * 3600), fill_width=True) as page:
+        with gr.Row(elem_id="head"):
+            gr.HTML(f"<h1>srgui <small>{__version__}</small></h1><p>Image super-resolution that you can tune</p>", elem_id="title")
+            gr.Button("Light / dark", size="sm", elem_id="look", scale=0, min_width=110)
+        with gr.Tab("Upscale", id="upscale"):
+            model = upscale_tab(sessions)
+        with gr.Tab("Models", id="models"):
+            models_tab(model)
+        page.unload(sessions.leave)
+    return page.queue(default_concurrency_limit=4).launch(
+        server_name=host,
+        server_port=port,
+        auth=auth,
+        theme=theme(),
+        css=style(),
+        js=script(),
+        share=False,
+        enable_monitoring=False,
+        strict_cors=True,
+        max_file_size="500mb",
+        footer_links=["api"],
+        **options,
+    )
+
+
+def temporary_folder() -> Path:
+    """This process's own folder for uploads and results; those that dead processes left behind are removed."""
+    place = home() / "tmp"
+    place.mkdir(parents=True, exist_ok=True)
+    for old in place.iterdir():
+        if not (old.name.isdigit() and _alive(int(old.name))):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = place / str(os.getpid())
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "uploads" / "results").mkdir(parents=True)
+    return folder
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

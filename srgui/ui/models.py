@@ -1,0 +1,82 @@
+"""The Models tab: what is there, what can be downloaded, and how to add one's own."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from srgui.errors import SrguiError
+from srgui.models.cards import Card, all_cards, models_folder
+from srgui.models.download import add_model, download_model
+from srgui.models.load import SUFFIXES
+from srgui.protocol import Run
+from srgui.ui.parts import status_html
+from srgui.ui.upscale import model_choices
+from srgui.ui.work import Status
+
+
+def models_tab(chosen: gr.Dropdown) -> None:
+    """Lay out the tab; ``chosen``, the model choice of the Upscale tab, is refreshed when a model arrives."""
+    table = gr.HTML(_table(), elem_id="models")
+    with gr.Row():
+        with gr.Column():
+            missing = gr.Dropdown(_missing(), label="Download a known model", info="From its authors' releases.", elem_id="missing")
+            fetch = gr.Button("Download", elem_id="fetch")
+        with gr.Column():
+            file = gr.File(label="Add a weight file of your own", file_types=list(SUFFIXES), height=130, elem_id="weights")
+    status = gr.HTML(status_html(None), elem_id="models-status")
+    options: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    outputs = [status, table, missing, chosen]
+    fetch.click(_download, missing, outputs, concurrency_limit=1, **options)
+    file.upload(_add, file, outputs, concurrency_id="model", **options)
+
+
+def _download(model: str | None) -> Iterator[tuple[Any, ...]]:
+    if not model:
+        yield status_html(Status("Choose a model first."), error=True), gr.skip(), gr.skip(), gr.skip()
+        return
+    yield status_html(Status(f"Downloading {model}…")), gr.skip(), gr.skip(), gr.skip()
+    try:
+        download_model(model, Run())
+    except SrguiError as error:
+        yield status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), gr.skip()
+        return
+    yield _refreshed(f"{model} is ready.")
+
+
+def _add(path: str) -> tuple[Any, ...]:
+    try:
+        card = add_model(Path(path))
+    except SrguiError as error:
+        return status_html(Status(str(error).replace(path, Path(path).name)), error=True), gr.skip(), gr.skip(), gr.skip()
+    return _refreshed(f"{card.id} is ready: {card.description}.")
+
+
+def _refreshed(text: str) -> tuple[Any, ...]:
+    done = status_html(Status(text, finished=True))
+    return done, _table(), gr.update(choices=_missing(), value=None), gr.update(choices=model_choices())
+
+
+def _missing() -> list[tuple[str, str]]:
+    return [(f"{card.title} ×{card.scale}", card.id) for card in all_cards().values() if not card.present and card.downloadable]
+
+
+def _table() -> str:
+    rows = "".join(_row(card) for card in all_cards().values())
+    head = "".join(f"<th scope='col'>{title}</th>" for title in ("Model", "Scale", "What it is", "Licence", "State"))
+    place = html.escape(str(models_folder()))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>Your models are kept in {place}.</p>"
+
+
+def _row(card: Card) -> str:
+    state = "ready" if card.present else "can be downloaded" if card.downloadable else "files missing"
+    link = card.source if card.source.startswith("https://") else ""
+    title = html.escape(card.title)
+    if link:
+        title = f"<a href='{html.escape(link)}' target='_blank' rel='noopener'>{title}</a>"
+    cells = [f"×{card.scale}", html.escape(card.description), html.escape(card.licence), state]
+    return f"<tr><th>{title}<small>{html.escape(card.id)}</small></th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

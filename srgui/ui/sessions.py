@@ -1,0 +1,67 @@
+"""Who is looking at the page: each visitor's runs and pictures, kept apart by Gradio's session hash."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from srgui.protocol import Run
+from srgui.ui.shelf import Shelf
+
+
+class Sessions:
+    """What belongs to the visitors of one server.
+
+    Args:
+        folder: for results that are to be downloaded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shelf = Shelf()
+        self._runs: dict[str, set[Run]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def running(self, session: str) -> Iterator[Run]:
+        """A run that :meth:`cancel` and :meth:`leave` of the same session can cancel."""
+        run = Run()
+        with self._lock:
+            self._runs.setdefault(session, set()).add(run)
+        try:
+            yield run
+        finally:
+            with self._lock:
+                self._runs.get(session, set()).discard(run)
+
+    def cancel(self, session: str) -> None:
+        with self._lock:
+            runs = list(self._runs.get(session, ()))
+        for run in runs:
+            run.cancel()
+
+    def leave(self, request: gr.Request) -> None:
+        """Forget a visitor who closed the page."""
+        session = request.session_hash or ""
+        self.cancel(session)
+        self.shelf.drop(session)
+
+    def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Make an event handler of ``function(sessions, session, *inputs)``."""
+        if inspect.isgeneratorfunction(function):
+
+            def stream(request: gr.Request, *inputs: Any) -> Iterator[Any]:
+                yield from function(self, request.session_hash or "", *inputs)
+
+            return stream
+
+        def call(request: gr.Request, *inputs: Any) -> Any:
+            return function(self, request.session_hash or "", *inputs)
+
+        return call

@@ -1,0 +1,285 @@
+"""The Upscale tab: the main job on one screen."""
+
+from __future__ import annotations
+
+import html
+import secrets
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from srgui.degradations import DEGRADATIONS
+from srgui.device import available
+from srgui.errors import InputError, SrguiError
+from srgui.images import SUFFIXES, read_picture
+from srgui.inference.outscale import check_outscale, size_at
+from srgui.models.cards import DEFAULT_MODEL, all_cards
+from srgui.places import ASSETS
+from srgui.protocol import Run
+from srgui.restorers import open_restorer
+from srgui.ui.parts import forecast_text, measured_html, status_html
+from srgui.ui.sessions import Sessions
+from srgui.ui.shelf import Entry, PictureLayer
+from srgui.ui.viewer import viewer, viewer_value
+from srgui.ui.work import Order, Status, fulfil
+
+FORMATS = {"PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
+REFERENCES = {
+    "No reference": "none",
+    "I also have the HR picture": "hr",
+    "My picture is the HR: shrink it first": "make",
+}
+SCALES = ["1.5", "2", "3", "4", "6", "8"]
+_SHOWN = 12  # of the pictures dropped, so many are read at once, to be shown and to tell what all of them will take
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """Models that can run now, by title."""
+    return [(f"{card.title} ×{card.scale}", card.id) for card in all_cards().values() if card.present]
+
+
+def upscale_tab(sessions: Sessions) -> gr.Dropdown:
+    """Lay out the tab and bind its events; returns the model choice, which other tabs refresh."""
+    with gr.Row(equal_height=False, elem_id="desk"):
+        with gr.Column(scale=0, min_width=340, elem_id="panel"):
+            pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=150, elem_id="pictures")
+            problem = gr.HTML(elem_id="problem", visible=True)
+            examples = gr.Dataset(
+                components=[gr.Image(visible=False, render=False)],
+                samples=[[str(path)] for path in example_paths()],
+                type="index",
+                label="Examples",
+                elem_id="examples",
+            )
+            model = gr.Dropdown(
+                model_choices(), value=DEFAULT_MODEL, label="Model", info="The network that adds the pixels.", elem_id="model"
+            )
+            with gr.Row(elem_id="shape"):
+                scale = gr.Dropdown(
+                    SCALES, value="4", label="Scale", allow_custom_value=True, info="Times larger.", min_width=100, elem_id="scale"
+                )
+                kind = gr.Dropdown(
+                    list(FORMATS.items()),
+                    value="png",
+                    label="Save as",
+                    info="PNG, TIFF: lossless.",
+                    min_width=140,
+                    elem_id="format",
+                )
+            with gr.Accordion("Measure against a reference", open=False):
+                reference = gr.Radio(list(REFERENCES.items()), value="none", show_label=False, container=False, elem_id="reference")
+                hr = gr.File(
+                    label="HR reference (same name as the picture if several)",
+                    file_count="multiple",
+                    file_types=list(SUFFIXES),
+                    height=110,
+                    visible=False,
+                    elem_id="hr",
+                )
+                degradation = gr.Dropdown(
+                    list(DEGRADATIONS),
+                    value="bicubic",
+                    label="How to shrink",
+                    info="bicubic: antialiased; camera: blur, noise, JPEG; realworld: the Real-ESRGAN chain.",
+                    visible=False,
+                    elem_id="degradation",
+                )
+            with gr.Accordion("Quality, tiles, device", open=False):
+                quality = gr.Slider(
+                    1, 100, value=95, step=1, label="Quality", info="WebP at 100 is lossless.", visible=False, elem_id="quality"
+                )
+                tile = gr.Number(
+                    0,
+                    label="Tile size",
+                    info="In pixels of the picture; 0 chooses it from free memory.",
+                    precision=0,
+                    elem_id="tile",
+                )
+                devices = available()
+                device = gr.Dropdown(["auto", *devices], value="auto", label="Device", visible=len(devices) > 1, elem_id="device")
+            forecast = gr.HTML(forecast_text(None), elem_id="forecast")
+            with gr.Row(elem_id="actions"):
+                start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
+                cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
+        with gr.Column(scale=1, min_width=320, elem_id="result"):
+            view = viewer(sessions.shelf)
+            with gr.Row(elem_id="outcome"):
+                status = gr.HTML(status_html(None), elem_id="status")
+                download = gr.DownloadButton(
+                    "Download", visible=False, variant="primary", scale=0, min_width=220, elem_id="download"
+                )
+            measured = gr.HTML(elem_id="measured")
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    looked_at = [pictures, model, scale, reference]
+    inspect = sessions.bind(_inspect)
+    for component in (pictures, model, reference):
+        component.change(inspect, looked_at, [view, problem, forecast, start], trigger_mode="always_last", **private)
+    scale.change(inspect, looked_at, [view, problem, forecast, start], trigger_mode="always_last", **private)
+    examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
+    reference.change(
+        lambda choice: (
+            gr.update(visible=choice == "hr"),
+            gr.update(visible=choice == "make"),
+            gr.update(interactive=choice != "make"),
+        ),
+        reference,
+        [hr, degradation, scale],
+        **private,
+    )
+    kind.change(lambda choice: gr.update(visible=choice in ("jpg", "webp")), kind, quality, **private)
+    inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device]
+    outputs = [view, status, measured, download]
+    begun = start.click(_begin, None, [status, start, cancel, download, measured], queue=False, **private)
+    ran = begun.then(
+        sessions.bind(_upscale),
+        inputs,
+        outputs,
+        api_name="upscale",
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress="hidden",
+    )
+    ran.then(_end, None, [start, cancel], queue=False, **private)
+    cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
+    return model
+
+
+def example_paths() -> list[Path]:
+    """The pictures that come with srgui."""
+    return sorted(path for path in (ASSETS / "examples").glob("*") if path.suffix in SUFFIXES)
+
+
+def _inspect(
+    sessions: Sessions, session: str, pictures: list[str] | None, model: str, scale: str, reference: str
+) -> tuple[Any, str, str, Any]:
+    """Show what was dropped, what is wrong with it, and what upscaling it will cost."""
+    if not pictures:
+        return viewer_value([]), "", forecast_text(None), gr.update(interactive=False)
+    paths = [Path(path) for path in pictures]
+    problems, entries, sizes = [], [], []
+    for path in paths[:_SHOWN]:
+        try:
+            picture = read_picture(path)
+        except SrguiError as error:
+            problems.append(str(error).replace(str(path), path.name))
+            continue
+        sizes.append(picture.size)
+        icc = None if picture.grey else picture.icc
+        entries.append(sessions.shelf.put(Entry(session, path.name, {"lr": PictureLayer(picture)}, icc)))
+    try:
+        factor = _factor(scale)
+        restorer = open_restorer(model)
+        check_outscale(factor, restorer.info.scale)
+        if reference == "make":
+            factor = float(restorer.info.scale)
+            sizes = [(height // restorer.info.scale, width // restorer.info.scale) for height, width in sizes]
+        costs = [restorer.forecast(max(1, height), max(1, width)) for height, width in sizes]
+        text = forecast_text(costs, [(size, size_at(*size, factor)) for size in sizes], len(paths))
+    except SrguiError as error:
+        problems.append(str(error))
+        text = forecast_text(None)
+    return viewer_value(entries), _problems_html(problems), text, gr.update(interactive=bool(sizes))
+
+
+def _begin() -> tuple[Any, ...]:
+    return (
+        status_html(Status("Starting…")),
+        gr.update(interactive=False),
+        gr.update(interactive=True),
+        gr.update(visible=False),
+        "",
+    )
+
+
+def _end() -> tuple[Any, Any]:
+    return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def _cancel(sessions: Sessions, session: str) -> str:
+    sessions.cancel(session)
+    return status_html(Status("Cancelling after this tile…"))
+
+
+def _upscale(
+    sessions: Sessions,
+    session: str,
+    pictures: list[str] | None,
+    model: str,
+    scale: str,
+    reference: str,
+    hr: list[str] | None,
+    degradation: str,
+    kind: str,
+    quality: int,
+    tile: int,
+    device: str,
+) -> Iterator[tuple[Any, ...]]:
+    """Upscale pictures: what the button does and the API endpoint ``/upscale``."""
+    try:
+        if not pictures:
+            raise InputError("there is no picture yet; drop one into the box on the left")
+        folder = sessions.folder / secrets.token_hex(8)
+        folder.mkdir(parents=True)
+        making = reference == "make"
+        order = Order(
+            pictures=[Path(path) for path in pictures],
+            model=model,
+            outscale=float(open_restorer(model, device=device).info.scale) if making else _factor(scale),
+            folder=folder,
+            owner=session,
+            reference=reference,  # type: ignore[arg-type]
+            hr=[Path(path) for path in hr or []],
+            degradation=degradation,
+            format=kind,
+            quality=int(quality),
+            tile=int(tile) or None,
+            device=device,
+        )
+        with sessions.running(session) as run:
+            yield from _updates(order, sessions, run)
+    except SrguiError as error:
+        yield gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip()
+
+
+def _updates(order: Order, sessions: Sessions, run: Run) -> Iterator[tuple[Any, ...]]:
+    shown = 0
+    for status in fulfil(order, sessions.shelf, run):
+        entries = [done.entry for done in status.done if done.entry is not None]
+        view = viewer_value(entries, len(entries) - 1) if len(entries) > shown else gr.skip()
+        shown = len(entries)
+        table = measured_html(status.done, order) if status.done else gr.skip()
+        yield view, status_html(status), table, _download(status, order) if status.finished else gr.skip()
+
+
+def _download(status: Status, order: Order) -> Any:
+    files = [done.file for done in status.done if done.file is not None]
+    if not files:
+        return gr.update(visible=False)
+    if len(files) == 1:
+        kind = files[0].suffix[1:].upper()
+        return gr.update(visible=True, value=str(files[0]), label=f"Download {kind} · {_bytes(files[0])}")
+    archive = order.folder / "upscaled.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:
+        for file in files:
+            bundle.write(file, file.name)
+    return gr.update(visible=True, value=str(archive), label=f"Download {len(files)} files · {_bytes(archive)}")
+
+
+def _factor(text: str) -> float:
+    try:
+        return float(str(text).strip().lstrip("×x"))
+    except ValueError as error:
+        raise InputError(f"the scale {text!r} is not a number; choose one like 2 or 4") from error
+
+
+def _bytes(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def _problems_html(problems: list[str]) -> str:
+    return "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)

@@ -1,0 +1,34 @@
+"""The comparison viewer as a Gradio component; its markup, style and script are in assets/ui/."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import gradio as gr
+
+from srgui.places import ASSETS
+from srgui.ui.shelf import Entry, Shelf
+
+
+def viewer(shelf: Shelf) -> gr.HTML:
+    """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``."""
+    folder = ASSETS / "ui"
+    script = (folder / "viewer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
+
+    def tile(request: dict[str, Any]) -> str | None:
+        png = shelf.tile(request)
+        return base64.b64encode(png).decode("ascii") if png is not None else None
+
+    return gr.HTML(
+        value=viewer_value([]),
+        html_template=(folder / "viewer.html").read_text(encoding="utf-8"),
+        js_on_load=f"{script}\nmount(element, props, server, watch);",
+        server_functions=[tile],
+        apply_default_css=False,
+        elem_id="viewer",
+    )
+
+
+def viewer_value(entries: list[Entry], index: int = 0) -> dict[str, Any]:
+    return {"items": [entry.as_item() for entry in entries], "index": index}

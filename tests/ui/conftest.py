@@ -1,0 +1,73 @@
+"""A server of the page in a process of its own, and a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of a running page, with a user folder of its own."""
+    home = tmp_path_factory.mktemp("home")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = open(home / "server.log", "w")
+    environment = {**os.environ, "SRGUI_HOME": str(home)}
+    command = [sys.executable, "-m", "srgui", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            assert process.poll() is None, (home / "server.log").read_text()
+            time.sleep(0.5)
+    yield address
+    process.terminate()
+    process.wait(20)
+    log.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium; where it is missing the test is skipped, except in CI, where that is a failure."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "no Chromium on this machine (Debian package: chromium)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(server, browser):
+    """A fresh visitor on the page. Requests to any other host and script errors fail the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor = context.new_page()
+    strange: list[str] = []
+    visitor.on("pageerror", lambda error: strange.append(f"script error: {error}"))
+    visitor.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else strange.append(f"request to {r.url}"))
+    visitor.goto(server)
+    visitor.wait_for_selector("#pictures input[type=file]", state="attached", timeout=60_000)
+    yield visitor
+    context.close()
+    assert strange == []
