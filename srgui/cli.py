@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import typer
 
 from srgui import __version__
 from srgui.errors import InputError, SrguiError
-from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
+from srgui.models.cards import DEFAULT_MODEL, all_cards, check_name, find_card
 
 if TYPE_CHECKING:
     from srgui.inference.batch import Task
@@ -135,7 +136,7 @@ def evaluate(
         _print_scores(report)
     if json_file is not None and measured:
         _write_json(json_file, report)
-    _finish(len(paths), [(path, reason) for path, reason in failed], told=True)
+    _finish(len(paths), failed)
 
 
 @models_app.command("list")
@@ -206,6 +207,7 @@ def train_base_command(
     from srgui.device import pick
     from srgui.training.base import parse_recipe, train_base, write_model
 
+    check_name(name)  # before the hours, not after
     recipe = parse_recipe(network, options or [])
     if threads:
         torch.set_num_threads(threads)
@@ -233,14 +235,14 @@ def _auth(text: str | None) -> tuple[str, str] | None:
         return None
     user, colon, password = text.partition(":")
     if not user or not colon or not password:
-        raise InputError("--auth must be USER:PASSWORD")
+        raise InputError(f"--auth {text!r} is not a name, a colon and a password; such as --auth me:secret")
     return user, password
 
 
 def _tile(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InputError(f"--tile {text!r} must be auto or a number of LR pixels")
     return int(text)
 
@@ -282,18 +284,27 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}; choose another name or folder") from error
+
+
+def _finite(content: Any) -> Any:
+    """JSON has no infinity, which is the PSNR of equal pictures: it becomes null."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _tell(task: Task, notes: tuple[str, ...]) -> None:
     print(f"{task.output}{' (' + '; '.join(notes) + ')' if notes else ''}")
 
 
-def _finish(total: int, failed: list[tuple[Path, str]], told: bool = False) -> None:
-    for _, reason in failed:
-        print(f"error: {reason}", file=sys.stderr)
+def _finish(total: int, failed: list[tuple[Path, str]]) -> None:
+    for path, reason in failed:
+        print(f"error: {reason if str(path) in reason else f'{path}: {reason}'}", file=sys.stderr)
     if failed:
         raise typer.Exit(2 if len(failed) == total else 1)
 

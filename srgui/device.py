@@ -28,7 +28,7 @@ def pick(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     index = name.removeprefix("cuda").removeprefix(":")
-    if not name.startswith("cuda") or (index and not index.isdigit()):
+    if not name.startswith("cuda") or (index and not index.isdecimal()):
         raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count()
     if int(index or 0) >= count:

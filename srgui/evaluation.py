@@ -13,6 +13,7 @@ import numpy as np
 from srgui.degradations import crop_to_multiple, degrade, rng_for
 from srgui.errors import InputError, MetricUnavailable, SrguiError
 from srgui.images import Layout, Picture, list_pictures, read_picture, to_samples, to_tensor, write_picture
+from srgui.inference.batch import names
 from srgui.inference.outscale import Resized
 from srgui.metrics import Lpips, psnr, round_to_8bit, ssim
 from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
@@ -107,12 +108,12 @@ def evaluate(
     """
     measured, failed = [], []
     scale = restorer.info.scale
-    for index, path in enumerate(hr_paths):
+    for index, (path, label) in enumerate(zip(hr_paths, names(hr_paths), strict=True)):
         run.progress("pictures", index, len(hr_paths))
         try:
             hr8 = crop_to_multiple(read_picture(path).as_uint8(), scale)
             if 0 in hr8.shape:
-                raise InputError(f"{path} is smaller than the scale {scale}")
+                raise InputError(f"{path} is smaller than the scale {scale}; give larger HR pictures")
             lr8 = protocol.lr_of(hr8, scale, path.name) if lr_dir is None else _partner(path, lr_dir, hr8.shape, scale)
             lr, hr = to_tensor(lr8), to_tensor(hr8)
             prepared = restorer.prepare(Source(lr), run)
@@ -121,10 +122,11 @@ def evaluate(
             finally:
                 prepared.close()
             up = resize(lr, hr.shape[-2], hr.shape[-1])
-            measured.append(Measured(path.name, score(sr, hr, scale, lpips), score(up, hr, scale, lpips)))
+            scores = Measured(path.name, score(sr, hr, scale, lpips), score(up, hr, scale, lpips))
             if save is not None:
                 for suffix, samples in (("lr", lr8), ("sr", to_samples(sr, 8))):
-                    write_picture(save / f"{path.stem}_{suffix}.png", _layout(samples), [samples], overwrite=True)
+                    write_picture(save / f"{label}_{suffix}.png", _layout(samples), [samples], overwrite=True)
+            measured.append(scores)
         except SrguiError as error:
             run.check()
             failed.append((path, str(error)))
@@ -158,7 +160,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _partner(path: Path, folder: Path, shape: tuple[int, ...], scale: int) -> np.ndarray:
     found = [p for p in list_pictures(folder) if p.stem == path.stem]
     if not found:
-        raise InputError(f"{folder} holds no LR picture named {path.stem}")
+        raise InputError(f"{folder} holds no LR picture named {path.stem}; each HR picture needs one of its name")
     picture: Picture = read_picture(found[0])
     expected = shape[0] // scale, shape[1] // scale
     if picture.size != expected:

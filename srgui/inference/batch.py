@@ -29,7 +29,8 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a folder holds no picture.
     """
-    return [file for path in inputs for file in (list_pictures(path) if path.is_dir() else [path])]
+    # os.path, here and below, because Path.is_dir raises for a name that is too long
+    return [file for path in inputs for file in (list_pictures(path) if os.path.isdir(path) else [path])]  # noqa: PTH112
 
 
 def outputs(inputs: Sequence[Path], out: str, outscale: float, format: str = "png") -> list[Task]:
@@ -44,14 +45,23 @@ def outputs(inputs: Sequence[Path], out: str, outscale: float, format: str = "pn
     if f".{format}" not in FORMATS:
         raise InputError(f"format {format!r} is not written; use {', '.join(suffix[1:] for suffix in FORMATS)}")
     folder = Path(out)
-    if len(inputs) == 1 and not folder.is_dir() and not out.endswith((os.sep, "/")):
+    if len(inputs) == 1 and not os.path.isdir(folder) and not out.endswith((os.sep, "/")):  # noqa: PTH112
         return [Task(inputs[0], folder)]
-    stems = Counter(path.stem for path in inputs)
-    names = [path.name if stems[path.stem] > 1 else path.stem for path in inputs]
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    return [Task(path, folder / f"{name}_x{outscale:g}.{format}") for path, name in zip(inputs, names(inputs), strict=True)]
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """What files made from ``paths`` are called: the stem, or the whole name where several have the same stem.
+
+    Raises:
+        InputError: two would be called the same.
+    """
+    stems = Counter(path.stem for path in paths)
+    found = [path.name if stems[path.stem] > 1 else path.stem for path in paths]
+    twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
         raise InputError(f"several inputs are named {twice[0]}; give them one at a time, or into different folders")
-    return [Task(path, folder / f"{name}_x{outscale:g}.{format}") for path, name in zip(inputs, names, strict=True)]
+    return found
 
 
 def embedded(info: RestorerInfo, values: Mapping[str, float], outscale: float) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from srgui.device import autocast, free_memory, is_out_of_memory
-from srgui.errors import InputError, MemoryLimitError
+from srgui.errors import InputError, MemoryLimitError, ModelError
 from srgui.inference.planes import Store
 from srgui.inference.tiles import divide, plan
-from srgui.models.network import Network
+from srgui.models.network import PROBE, Network
 from srgui.protocol import Box, Forecast, Run
 
 FLOOR = 16  # LR pixels: the smallest tile that is tried after running out of memory
@@ -39,7 +39,7 @@ class Engine:
         """The side of a tile in LR pixels, its context not counted."""
         if self.tile is not None:
             return self.tile
-        per_pixel, _ = network.cost
+        per_pixel, _ = _cost(network)
         free = free_memory(network.device)
         budget = min(free // 2, _CPU_BUDGET) if network.device.type == "cpu" else free * 6 // 10
         side = isqrt(max(1, int(budget / per_pixel))) - 2 * network.tile_pad
@@ -48,7 +48,7 @@ class Engine:
     def forecast(self, network: Network, height: int, width: int) -> Forecast:
         """What :meth:`run` will take for an LR picture of this size."""
         tiles = plan(height, width, self.tile_for(network), network.tile_pad)
-        per_pixel, seconds = network.cost
+        per_pixel, seconds = _cost(network)
         areas = [tile.outer.height * tile.outer.width for tile in tiles]
         return Forecast(len(tiles), int(per_pixel * max(areas)), seconds * sum(areas))
 
@@ -60,6 +60,7 @@ class Engine:
 
         Raises:
             MemoryLimitError: a tile of the smallest size does not fit.
+        ModelError: the network gave NaN.
             Cancelled: within one tile's time of :meth:`Run.cancel`.
         """
         height, width = lr.shape[-2:]
@@ -79,12 +80,10 @@ class Engine:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                limit = max(box.height, box.width) // 2
-                if limit < FLOOR:
-                    raise MemoryLimitError(
-                        f"not even a tile of {max(box.height, box.width)} pixels fits into the memory of {network.device}; "
-                        "close other programs, or choose a smaller model or the CPU"
-                    ) from error
+                side = max(box.height, box.width)
+                if side <= FLOOR:
+                    raise _too_small(side, network) from error
+                limit = max(FLOOR, side // 2)
                 todo.append(box)
             else:
                 done += 1
@@ -103,10 +102,26 @@ class Engine:
             sr = network(lr[(..., *outer.slices)].to(network.device))
         inside = Box(keep.top - outer.top, keep.left - outer.left, keep.height, keep.width).scaled(network.scale)
         values = sr[(..., *inside.slices)].float().cpu()
+        if bool(values.isnan().any()):
+            raise ModelError(f"the {network.architecture} network gave NaN; its weights are broken, choose another model")
         target = keep.scaled(network.scale)
         if not exact:
             values = _fade_onto(out.read(target), values, _FADE * network.scale, box.top > 0, box.left > 0)
         out.write(target, values)
+
+
+def _cost(network: Network) -> tuple[float, float]:
+    try:
+        return network.cost
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _too_small(PROBE, network) from error
+
+
+def _too_small(side: int, network: Network) -> MemoryLimitError:
+    remedy = "close other programs, or choose a smaller model" + ("" if network.device.type == "cpu" else " or the CPU")
+    return MemoryLimitError(f"not even a tile of {side} pixels fits into the memory of {network.device}; {remedy}")
 
 
 def _fade_onto(before: Tensor, values: Tensor, width: int, top: bool, left: bool) -> Tensor:

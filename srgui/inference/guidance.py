@@ -87,9 +87,9 @@ def resolve(values: Mapping[str, float], controls: tuple[Control, ...]) -> Mappi
             raise InputError(f"this model has no {name!r} scale; {_choices(known)}")
         control = known[name]
         if not control.minimum <= value <= control.maximum:
-            raise InputError(f"{name} {value:g} is outside [{control.minimum:g}, {control.maximum:g}]")
+            raise InputError(f"{name} {value:g} is out of range; choose {control.minimum:g} to {control.maximum:g}")
     return {name: values.get(name, control.default) for name, control in known.items()}
 
 
 def _choices(known: Mapping[str, Control]) -> str:
-    return f"it has {', '.join(known)}" if known else "it has none"
+    return f"it has {', '.join(known)}" if known else "it has none, leave it out"

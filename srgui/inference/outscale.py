@@ -19,7 +19,7 @@ def check_outscale(outscale: float, scale: int) -> None:
     """
     limit = min(LARGEST, float(scale**2))
     if not 0 < outscale <= limit:
-        raise InputError(f"outscale {outscale:g} is outside (0, {limit:g}], what a x{scale} model reaches in two passes")
+        raise InputError(f"outscale {outscale:g} is out of range; choose above 0 and up to {limit:g} for a x{scale} model")
 
 
 def size_at(height: int, width: int, outscale: float) -> tuple[int, int]:

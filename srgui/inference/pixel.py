@@ -30,6 +30,8 @@ class PixelRestorer:
         Raises:
             ModelError: they cannot be used, or are not of the scale the card says.
         """
+        if "weights" not in card.parts:
+            raise ModelError(f"the card of {card.id} names no part 'weights', which {card.family} needs; mend its card")
         network = load_network(card.parts["weights"].path, device)
         if card.scale and card.scale != network.scale:
             raise ModelError(f"{card.id} says x{card.scale}, but its weights are for x{network.scale}; mend its card")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 import threading
@@ -65,17 +64,19 @@ class MappedStore:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._file = tempfile.TemporaryFile(prefix="srgui-plane-")  # noqa: SIM115 - lives as long as the store
         size = 3 * height * width * 2
         try:
-            # A sparse mapping would end the process when the disk fills; reserving first makes it an error.
-            os.posix_fallocate(self._file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else self._file.truncate(size)
-        except OSError as error:
-            self._file.close()
-            if error.errno != errno.ENOSPC:
+            self._file = tempfile.TemporaryFile(prefix="srgui-plane-")  # noqa: SIM115 - lives as long as the store
+            try:
+                # A sparse mapping would end the process when the disk fills; reserving first makes it an error.
+                os.posix_fallocate(self._file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else self._file.truncate(size)
+            except OSError:
+                self._file.close()
                 raise
+        except OSError as error:
             raise OutputError(
-                f"{tempfile.gettempdir()} has no room for {size / 2**20:.0f} MB of working data; free some, or set TMPDIR"
+                f"the temporary folder has no room for {size / 2**20:.0f} MB of working data ({error.strerror}); "
+                "free some, or set TMPDIR to another folder"
             ) from error
         self._values = np.memmap(self._file, np.uint16, "r+", shape=(3, height, width))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,12 +65,12 @@ def read_card(folder: Path) -> Card:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
+        raise ModelError(f"{path} cannot be read: {error.strerror}; check the folder") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON ({error}); mend it, or remove its folder") from error
     problems = _problems(content)
     if problems:
-        raise ModelError(f"{path}: {'; '.join(problems)}")
+        raise ModelError(f"{path}: {'; '.join(problems)}; mend it, or remove its folder")
     parts = {role: _part(folder, content["id"], value) for role, value in content["parts"].items()}
     fields = {key: content[key] for key in (*_REQUIRED, *_OPTIONAL) if key in content and key not in ("schema", "parts")}
     return Card(parts=parts, folder=folder, **fields)
@@ -80,20 +82,46 @@ def _problems(content: Any) -> list[str]:
     known = _REQUIRED | _OPTIONAL
     problems = [f"{key} is missing" for key in _REQUIRED if key not in content]
     problems += [f"unknown field {key}" for key in content if key not in known]
-    problems += [f"{key} must be {kind.__name__}" for key, kind in known.items() if not isinstance(content.get(key, kind()), kind)]
+    # bool is an int to isinstance, so types are compared
+    problems += [f"{key} must be {kind.__name__}" for key, kind in known.items() if type(content.get(key, kind())) is not kind]
     if not problems and content["schema"] != SCHEMA:
         problems.append(f"schema {content['schema']} is not {SCHEMA}; update srgui")
     if not problems and not _is_name(content["id"]):
         problems.append(f"id {content['id']!r} is not a plain name")
-    for role, part in content.get("parts", {}).items() if isinstance(content.get("parts"), dict) else ():
-        file = part.get("file") if isinstance(part, dict) else part
-        if not isinstance(file, str) or not _is_name(file):
-            problems.append(f"part {role} must name a file in the card's own folder")
+    if not problems and content["scale"] < 1:
+        problems.append(f"scale {content['scale']} is not 1 or more")
+    if isinstance(content.get("parts"), dict):
+        problems += [problem for role, part in content["parts"].items() for problem in _part_problems(role, part)]
     return problems
 
 
+def _part_problems(role: str, part: Any) -> list[str]:
+    part = {"file": part} if isinstance(part, str) else part
+    if not isinstance(part, dict) or not all(isinstance(value, str) for value in part.values()):
+        return [f"part {role} must be a file name, or an object of file, url and sha256"]
+    problems = [f"part {role} has an unknown field {key}" for key in part if key not in ("file", "url", "sha256")]
+    if not _is_name(part.get("file", "")):
+        problems.append(f"part {role} must name a file in the card's own folder")
+    if not part.get("url", "https://").startswith(("https://", "http://")):
+        problems.append(f"the url of part {role} must begin with https:// or http://")
+    if not re.fullmatch("[0-9a-f]{64}", part.get("sha256", "0" * 64)):
+        problems.append(f"the sha256 of part {role} must have 64 hexadecimal digits")
+    return problems
+
+
+def check_name(text: str) -> None:
+    """Refuse what cannot be the id of a model: it becomes a folder's name.
+
+    Raises:
+        ModelError: it is not a plain name.
+    """
+    if not _is_name(text):
+        raise ModelError(f"{text!r} cannot be a model's id; use letters, digits, dots, dashes and underscores, and no dot in front")
+
+
 def _is_name(text: str) -> bool:
-    return bool(text) and text == Path(text).name and not text.startswith(".")
+    plain = text == Path(text).name and text.isprintable() and not set(text) & set('\\:*?"<>|')
+    return plain and 0 < len(text) <= 100 and text[0] not in ".-~"
 
 
 def _part(folder: Path, model: str, value: str | Mapping[str, str]) -> Part:
@@ -125,16 +153,17 @@ def find_card(model: str) -> Card:
     Raises:
         ModelError: there is no such model; near names are listed.
     """
-    path = Path(model).expanduser()
-    if path.name == "card.json" and path.is_file():
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path.expanduser raises for a user that is not there
+    # os.path, because Path.is_file raises for a name that is too long
+    if path.name == "card.json" and os.path.isfile(path):  # noqa: PTH113
         return read_card(path.parent)
-    if (path / "card.json").is_file():
+    if os.path.isfile(path / "card.json"):  # noqa: PTH113
         return read_card(path)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         return Card(path.stem, "spandrel", 0, {"weights": Part(path)}, path.stem, "unknown")
     cards = all_cards()
     if model in cards:
         return cards[model]
-    if path.suffix in (".pth", ".safetensors", ".pt", ".ckpt"):
+    if path.suffix.lower() in (".pth", ".safetensors", ".pt", ".ckpt"):
         raise ModelError(f"the weight file {model} does not exist; check the path, or use a known model: {', '.join(cards)}")
     raise ModelError(f"unknown model {model!r}. {near(model, cards)}")

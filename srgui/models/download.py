@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from srgui.errors import DownloadError, ModelError, near
-from srgui.models.cards import Card, Part, all_cards, models_folder
+from srgui.errors import DownloadError, ModelError, OutputError, near
+from srgui.models.cards import Card, Part, all_cards, check_name, models_folder, read_card
 from srgui.models.load import file_digest, load_network
 from srgui.protocol import Run
 
@@ -49,16 +49,25 @@ def download(part: Part, run: Run) -> None:
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         _fetch(part.url, partial, run)
-    except (URLError, HTTPException, TimeoutError, OSError) as error:
-        reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else getattr(error, "reason", None) or error
+        expected = part.sha256 or _recorded(part.path)
+        digest = file_digest(partial)
+        if expected and digest != expected:
+            partial.unlink()
+            raise DownloadError(
+                f"{part.url} has sha256 {digest[:12]}..., not {expected[:12]}...; the file was changed and is not used, "
+                "try again or ask where the model comes from"
+            )
+        _record(part.path, digest)
+        os.replace(partial, part.path)
+    except HTTPError as error:
+        raise DownloadError(f"{part.url} could not be downloaded (HTTP {error.code} {error.reason}); try again later") from error
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = " ".join(str(getattr(error, "reason", None) or error or type(error).__name__).split())
         raise DownloadError(f"{part.url} could not be downloaded ({reason}); check the network and try again") from error
-    expected = part.sha256 or _recorded(part.path)
-    digest = file_digest(partial)
-    if expected and digest != expected:
-        partial.unlink()
-        raise DownloadError(f"{part.url} has sha256 {digest[:12]}..., not {expected[:12]}...; the file was changed and is not used")
-    _record(part.path, digest)
-    os.replace(partial, part.path)
+    except OSError as error:
+        raise DownloadError(
+            f"{part.path} cannot be written: {error.strerror}; free some space, or set SRGUI_HOME to another folder"
+        ) from error
 
 
 def _fetch(url: str, partial: Path, run: Run) -> None:
@@ -67,12 +76,15 @@ def _fetch(url: str, partial: Path, run: Run) -> None:
     try:
         response = urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to fetch
-            return
-        raise
+        if error.code != 416 or not have:
+            raise
+        if error.headers.get("Content-Range") != f"bytes */{have}":  # what is here belongs to another file
+            partial.unlink()
+            _fetch(url, partial, run)
+        return  # nothing is left to fetch
     with response:
         resumed = response.status == 206
-        total = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)
+        total = (response.length or 0) + (have if resumed else 0)
         done = have if resumed else 0
         with open(partial, "ab" if resumed else "wb") as file:
             while chunk := response.read(_CHUNK):
@@ -91,30 +103,34 @@ def add_model(path: Path, name: str | None = None) -> Card:
 
     Raises:
         ModelError: it is not an SR network, or the id is taken or not a plain name.
+        OutputError: the models folder cannot be written.
     """
     import torch
 
     identity = name or path.stem
-    if identity != Path(identity).name or identity.startswith(".") or not identity:
-        raise ModelError(f"{identity!r} is not a plain name; use letters, digits, dots, dashes")
+    check_name(identity)
     if identity in all_cards():
         raise ModelError(f"a model {identity!r} exists already; give another with --name")
     network = load_network(path, torch.device("cpu"))
-    folder = models_folder() / identity
-    folder.mkdir(parents=True)
-    shutil.copyfile(path, folder / path.name)
+    folder, file = models_folder() / identity, f"model{path.suffix.lower()}"  # the file's own name may not be a plain one
     card = {
         "schema": 1,
         "id": identity,
         "family": "srcnn" if network.architecture == "SRCNN" else "spandrel",
         "scale": network.scale,
-        "parts": {"weights": {"file": path.name, "sha256": network.digest}},
+        "parts": {"weights": {"file": file, "sha256": network.digest}},
         "title": path.stem,
         "licence": "unknown",
         "description": f"{network.architecture}, {network.parameters:,} parameters, added from a file",
     }
-    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    return all_cards()[identity]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # without a card it is what an interrupted copy left
+        shutil.copyfile(path, folder / file)
+        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{folder} cannot be written: {reason}; free some space, or set SRGUI_HOME to another folder") from error
+    return read_card(folder)
 
 
 def _digest_file(path: Path) -> Path:

@@ -68,11 +68,11 @@ def read_state_dict(path: Path) -> dict[str, Any]:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
             raise ModelError(f"{path} holds code ({code.group(1)}) and was not opened; get a .safetensors file") from error
-        raise ModelError(f"{path} is not a weight file: it cannot be unpickled") from error
+        raise ModelError(f"{path} is not a weight file: it cannot be unpickled; get it again") from error
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, LookupError, AttributeError, TypeError) as error:
-        raise ModelError(f"{path} is not a weight file or is damaged: {_first_line(error)}") from error
+        raise ModelError(f"{path} is not a weight file or is damaged: {_first_line(error)}; get it again") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path} holds a {type(content).__name__}, not weights by name")
+        raise ModelError(f"{path} holds a {type(content).__name__}, not weights by name; choose an SR model")
     return content
 
 
@@ -83,16 +83,16 @@ def from_state_dict(weights: dict[str, Any], name: object = "the state dict") ->
         ModelError: no known architecture fits, or it is not a super-resolution network.
     """
     if set(weights) == {f"conv{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")} | {"scale"}:
-        return _srcnn(weights)
+        return _srcnn(weights, name)
     from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError, canonicalize_state_dict
 
     try:
         found = ModelLoader(device="cpu").load_from_state_dict(canonicalize_state_dict(weights))
     except UnsupportedModelError as error:
-        first = ", ".join(list(weights)[:3])
-        raise ModelError(f"{name} fits no architecture that spandrel knows (its first keys: {first})") from error
+        first = ", ".join(str(key) for key in list(weights)[:3])
+        raise ModelError(f"{name} fits no architecture that spandrel knows (first keys: {first}); choose an SR model") from error
     except (RuntimeError, KeyError, ValueError, IndexError, AssertionError, TypeError, AttributeError) as error:
-        raise ModelError(f"{name} is incomplete or damaged: {_first_line(error)}") from error
+        raise ModelError(f"{name} is incomplete or damaged: {_first_line(error)}; get it again") from error
     if not isinstance(found, ImageModelDescriptor) or found.purpose != "SR" or found.scale < 2:
         purpose = found.purpose.lower() if found.purpose != "SR" else "restoration"
         kind = f"{found.architecture.name} model for {purpose} at x{found.scale}"
@@ -114,10 +114,15 @@ def from_state_dict(weights: dict[str, Any], name: object = "the state dict") ->
     )
 
 
-def _srcnn(weights: dict[str, Tensor]) -> Network:
-    scale = int(weights["scale"])
-    module = SRCNN(scale)
-    module.load_state_dict({key: value for key, value in weights.items() if key != "scale"})
+def _srcnn(weights: dict[str, Tensor], name: object) -> Network:
+    try:
+        scale = int(weights["scale"])
+        module = SRCNN(scale)
+        module.load_state_dict({key: value for key, value in weights.items() if key != "scale"})
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ModelError(f"{name} is not an SRCNN 9-1-5: {_first_line(error)}; get it again") from error
+    if not 2 <= scale <= 16:
+        raise ModelError(f"{name} is an SRCNN for x{scale}, and 2 to 16 are supported; get it again")
     return Network(_frozen(module), "SRCNN", scale, radius=SRCNN_RADIUS)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 DEFAULT_PAD = 32  # LR pixels of context where the receptive field is unknown or very wide; tiles are then blended
-_PROBE = 64  # side of the patch on which memory and time are measured
+PROBE = 64  # side of the patch on which memory and time are measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,19 +74,21 @@ class Network:
             tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
             largest = max(largest, sum(t.numel() for t in tensors) * 4)
 
-        patch = torch.rand(1, 3, _PROBE, _PROBE, device=self.device)
+        patch = torch.rand(1, 3, PROBE, PROBE, device=self.device)
         with torch.inference_mode():
             hooks = [m.register_forward_hook(note) for m in self.module.modules() if not list(m.children())]
-            self(patch)
-            for hook in hooks:
-                hook.remove()
+            try:
+                self(patch)
+            finally:
+                for hook in hooks:
+                    hook.remove()
             start = time.perf_counter()
             self(patch)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - start
         output = 3 * self.scale**2 * 4 * 3
-        return 2 * largest / _PROBE**2 + output, seconds / _PROBE**2
+        return 2 * largest / PROBE**2 + output, seconds / PROBE**2
 
 
 def _pad(x: Tensor, minimum: int, multiple_of: int) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 from srgui import __version__
 from srgui.errors import InputError, near
 from srgui.metrics import psnr, round_to_8bit
-from srgui.models.cards import Card, models_folder, read_card
+from srgui.models.cards import Card, check_name, models_folder, read_card
+from srgui.models.compact import compact
 from srgui.models.srcnn import SRCNN
 from srgui.training.muon import Muon
 from srgui.training.pairs import Pair, digest, load_pairs, patches, split
@@ -52,10 +55,7 @@ class BaseRecipe:
         torch.manual_seed(self.seed)
         if self.network == "srcnn":
             return SRCNN(self.scale)
-        from spandrel.architectures.Compact import Compact
-
-        network: nn.Module = Compact(num_feat=self.features, num_conv=self.convs, upscale=self.scale)
-        return network
+        return compact(self.features, self.convs, self.scale)
 
     def rate(self, step: int) -> float:
         """The factor on both learning rates at ``step``."""
@@ -189,7 +189,10 @@ class _State:
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
-        content = torch.load(path, weights_only=True, map_location=self.device)
+        try:
+            content = torch.load(path, weights_only=True, map_location=self.device)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"the checkpoint {path} is damaged; remove it to start anew, or give another folder") from error
         if content["recipe"] != asdict(self.recipe):
             raise InputError(f"{path} belongs to another recipe; give the same options to resume it, or another folder")
         self.network.load_state_dict(content["network"])
@@ -204,7 +207,7 @@ def parse_recipe(network: str, options: Sequence[str]) -> BaseRecipe:
     """The recipe of a network with ``FIELD=VALUE`` changes.
 
     Raises:
-        InputError: unknown network or field, or a value of the wrong type.
+        InputError: unknown network or field, or a value of the wrong type or out of range.
     """
     if network not in RECIPES:
         raise InputError(f"unknown network {network!r}. {near(network, RECIPES)}")
@@ -212,19 +215,28 @@ def parse_recipe(network: str, options: Sequence[str]) -> BaseRecipe:
     for option in options:
         name, _, value = option.partition("=")
         if name == "network" or name not in asdict(recipe):
-            raise InputError(f"unknown field {name!r}. {near(name, asdict(recipe))}")
+            raise InputError(f"a recipe has no field {name!r} to set. {near(name, set(asdict(recipe)) - {'network'})}")
         kind = type(getattr(recipe, name))
+        least = 0 if name in ("seed", "ema", "convs") else 1 if kind is int else sys.float_info.min
         try:
-            recipe = replace(recipe, **{name: kind(value)})
+            number = kind(value)
         except ValueError as error:
-            raise InputError(f"{name}={value!r} must be of type {kind.__name__}") from error
+            raise InputError(f"{name}={value} is not of type {kind.__name__}; try {name}={getattr(recipe, name)}") from error
+        if not least <= number < math.inf or (name == "ema" and number >= 1):
+            raise InputError(f"{name}={value} is out of range; try {name}={getattr(recipe, name)}")
+        recipe = replace(recipe, **{name: number})
     return recipe
 
 
 def write_model(name: str, recipe: BaseRecipe, result: Result) -> Card:
-    """Write the weights and a card into the user's models folder, replacing a model of this name that was trained before."""
+    """Write the weights and a card into the user's models folder, replacing a model of this name that was trained before.
+
+    Raises:
+        ModelError: ``name`` is not a plain name.
+    """
     from safetensors.torch import save_file
 
+    check_name(name)
     folder = models_folder() / name
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.cpu().contiguous() for key, value in result.weights.items()}

@@ -48,8 +48,8 @@ def load_pairs(paths: Sequence[Path], scale: int, minimum: int) -> list[Pair]:
 def split(folders: Sequence[Path], held_out: int, seed: int) -> tuple[list[Path], list[Path]]:
     """List the pictures of ``folders`` and hold ``held_out`` of the first folder's back for validation."""
     first = list_pictures(folders[0])
-    if held_out >= len(first):
-        raise InputError(f"{folders[0]} holds {len(first)} pictures; {held_out} cannot be held out of it")
+    if not 0 < held_out < len(first):
+        raise InputError(f"{folders[0]} holds {len(first)} pictures; held_out={held_out} must be at least 1 and fewer")
     chosen = np.random.default_rng(seed).choice(len(first), held_out, replace=False)
     validation = [first[i] for i in sorted(chosen)]
     train = [path for path in first if path not in validation]
