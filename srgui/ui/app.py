@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from srgui import __version__
+from srgui.errors import InputError, SrguiError
 from srgui.places import home
 
 
@@ -25,7 +28,6 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
 
     from srgui.ui.models import models_tab
     from srgui.ui.sessions import Sessions
-    from srgui.ui.theme import script, style, theme
     from srgui.ui.upscale import upscale_tab
 
     sessions = Sessions(folder / "uploads" / "results")
@@ -36,8 +38,27 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
         with gr.Tab("Upscale", id="upscale"):
             model = upscale_tab(sessions)
         with gr.Tab("Models", id="models"):
-            models_tab(model)
+            models_tab(sessions, model)
         page.unload(sessions.leave)
+    warm = threading.Thread(target=_warm_up, name="warm-up", daemon=True)
+    warm.start()
+    try:
+        return _launch(page, host, port, auth, options)
+    except OSError as error:
+        raise InputError(f"the page cannot listen on {host}:{port or 7860}: {error}; choose another --port") from error
+
+
+def _warm_up() -> None:
+    """Load the default model while the visitor looks for a picture, so that the first upscale starts at once."""
+    from srgui.restorers import open_restorer
+
+    with suppress(SrguiError):  # said again, with its reason, where the model is used
+        open_restorer().forecast(64, 64)
+
+
+def _launch(page: Any, host: str, port: int | None, auth: tuple[str, str] | None, options: dict[str, Any]) -> Any:
+    from srgui.ui.theme import script, style, theme
+
     return page.queue(default_concurrency_limit=4).launch(
         server_name=host,
         server_port=port,

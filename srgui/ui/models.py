@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,17 @@ from srgui.errors import SrguiError
 from srgui.models.cards import Card, all_cards, models_folder
 from srgui.models.download import add_model, download_model
 from srgui.models.load import SUFFIXES
-from srgui.protocol import Run
+from srgui.protocol import Progress
 from srgui.ui.parts import status_html
+from srgui.ui.sessions import Sessions
+from srgui.ui.stream import stream
 from srgui.ui.upscale import model_choices
 from srgui.ui.work import Status
 
 
-def models_tab(chosen: gr.Dropdown) -> None:
+def models_tab(sessions: Sessions, chosen: gr.Dropdown) -> None:
     """Lay out the tab; ``chosen``, the model choice of the Upscale tab, is refreshed when a model arrives."""
-    table = gr.HTML(_table(), elem_id="models")
+    table = gr.HTML(_table(), apply_default_css=False, elem_id="models")
     with gr.Row():
         with gr.Column():
             missing = gr.Dropdown(_missing(), label="Download a known model", info="From its authors' releases.", elem_id="missing")
@@ -31,20 +33,31 @@ def models_tab(chosen: gr.Dropdown) -> None:
     status = gr.HTML(status_html(None), elem_id="models-status")
     options: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     outputs = [status, table, missing, chosen]
-    fetch.click(_download, missing, outputs, concurrency_limit=1, **options)
+    fetch.click(sessions.bind(_download), missing, outputs, concurrency_limit=1, **options)
     file.upload(_add, file, outputs, concurrency_id="model", **options)
 
 
-def _download(model: str | None) -> Iterator[tuple[Any, ...]]:
+def _download(sessions: Sessions, session: str, model: str | None) -> Iterator[tuple[Any, ...]]:
+    """Fetch a model of the catalogue, telling how far it is; leaving the page cancels, and a later try resumes."""
     if not model:
         yield status_html(Status("Choose a model first."), error=True), gr.skip(), gr.skip(), gr.skip()
         return
-    yield status_html(Status(f"Downloading {model}…")), gr.skip(), gr.skip(), gr.skip()
-    try:
-        download_model(model, Run())
-    except SrguiError as error:
-        yield status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), gr.skip()
-        return
+    with sessions.running(session) as run:
+
+        def work(tell: Callable[[Status], None]) -> None:
+            def report(progress: Progress) -> None:
+                share = progress.done / max(1, progress.total)
+                tell(Status(f"Downloading {model}, {progress.done / 1e6:.0f} of {progress.total / 1e6:.0f} MB", share))
+
+            tell(Status(f"Downloading {model}…"))
+            download_model(model, run.child(report))
+
+        try:
+            for status in stream(work, run):
+                yield status_html(status), gr.skip(), gr.skip(), gr.skip()
+        except SrguiError as error:
+            yield status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), gr.skip()
+            return
     yield _refreshed(f"{model} is ready.")
 
 

@@ -109,9 +109,9 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
                 download = gr.DownloadButton(
-                    "Download", visible=False, variant="primary", scale=0, min_width=220, elem_id="download"
+                    "Download", visible=False, variant="primary", scale=0, min_width=250, elem_id="download"
                 )
-            measured = gr.HTML(elem_id="measured")
+            measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     looked_at = [pictures, model, scale, reference]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from srgui.protocol import Box, Progress, Restorer, Run, Setting
 from srgui.resample import resize
 from srgui.restorers import open_restorer
 from srgui.ui.shelf import Entry, PictureLayer, PreparedLayer, Shelf
+from srgui.ui.stream import stream
 
 Reference = Literal["none", "hr", "make"]
 _MEASURED = 24e6  # pixels of the result up to which it is compared with a reference
@@ -75,20 +74,15 @@ class Status:
 
 def fulfil(order: Order, shelf: Shelf, run: Run) -> Iterator[Status]:
     """Do an order in a thread of its own, yielding what the page should show; closing the iterator cancels it."""
-    news: queue.SimpleQueue[Status | BaseException | None] = queue.SimpleQueue()
-    worker = threading.Thread(target=_work, args=(order, shelf, run, news.put), name="upscale", daemon=True)
-    worker.start()
-    try:
-        while (news_item := news.get()) is not None:
-            while not _final(news_item) and not news.empty():  # the page may be slower than the tiles: show the newest only
-                news_item = news.get()
-            if isinstance(news_item, BaseException):
-                raise news_item
-            if news_item is not None:
-                yield news_item
-    finally:
-        run.cancel()
-        worker.join()
+
+    def work(tell: Callable[[Status], None]) -> None:
+        worker = _Worker(order, shelf, run, tell)
+        try:
+            worker.work()
+        except Cancelled:
+            tell(Status("Cancelled.", done=worker.done, finished=True))
+
+    return stream(work, run)
 
 
 @lru_cache(maxsize=1)
@@ -98,22 +92,6 @@ def lpips() -> Lpips | str:
         return load_lpips("auto")
     except MetricUnavailable as reason:
         return str(reason)
-
-
-def _final(item: Status | BaseException | None) -> bool:
-    return not isinstance(item, Status) or item.finished
-
-
-def _work(order: Order, shelf: Shelf, run: Run, tell: Callable[[Status | BaseException | None], None]) -> None:
-    worker = _Worker(order, shelf, run, tell)
-    try:
-        worker.work()
-    except Cancelled:
-        tell(Status("Cancelled.", done=worker.done, finished=True))
-    except BaseException as error:  # noqa: BLE001 - raised again where the status is awaited
-        tell(error)
-    finally:
-        tell(None)
 
 
 class _Worker:
