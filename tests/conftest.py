@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,6 +22,13 @@ from srgui.models.load import load_network
 from srgui.models.network import Network
 from srgui.places import ROOT
 from srgui.protocol import Progress, Run
+
+# Several threads on tensors this small only wait for each other.
+torch.set_num_threads(1)
+
+# A busy machine is no failure, and every run tries other cases.
+settings.register_profile("srgui", deadline=None, max_examples=40)
+settings.load_profile("srgui")
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +93,7 @@ def save_png() -> Callable[..., Path]:
     def make(path: Path, samples: np.ndarray | tuple[int, int]) -> Path:
         if isinstance(samples, tuple):
             samples = np.random.default_rng(samples).integers(0, 256, (*samples, 3), dtype=np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
         height, width, channels = samples.shape
         write_picture(path, Layout(height, width, channels, samples.dtype.itemsize * 8), [samples])
         return path

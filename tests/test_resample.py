@@ -45,7 +45,7 @@ def test_equals_torch(picture: Callable[..., Tensor], size: tuple[int, int], tar
     torch.testing.assert_close(resize(image.float(), *target), expected.float(), rtol=0, atol=2e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(regions())
 def test_a_region_needs_no_more_than_it_says(case: tuple[tuple[int, int], tuple[int, int], Box]) -> None:
     size, target, region = case

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import logging
@@ -12,14 +11,13 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError, _imaging
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from srgui.errors import InputError
 from srgui.images.deep import is_deep_tiff, read_deep_png, read_deep_tiff, tiff_size, upright_tiff
@@ -154,7 +152,6 @@ def _decode(data: bytes) -> _Raw:
     tags = parse(data) if data[:4] in TIFF_MAGIC else None
     if tags is None:
         return _decode_with_pillow(data, None)
-    _silence_libtiff()
     _check_size(*tiff_size(tags))
     exif = tags.descriptive()
     exif.values |= {ORIENTATION: tags.values[ORIENTATION]} if ORIENTATION in tags.values else {}
@@ -163,17 +160,6 @@ def _decode(data: bytes) -> _Raw:
         return _decode_with_pillow(data, exif)
     samples, notes = read_deep_tiff(data, tags)
     return _Raw(samples, exif, tags.values.get(_ICC_TAG, (0, None))[1], _settings_of({}, exif), notes)
-
-
-@cache
-def _silence_libtiff() -> None:
-    """Pillow's libtiff prints on stderr what it finds wrong, beside the error that Pillow raises and with no option against it."""
-    library = ctypes.CDLL(_imaging.__file__)
-    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        with suppress(AttributeError):  # linked in statically and not exported
-            handler = getattr(library, name)
-            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-            handler(None)
 
 
 def _decode_with_pillow(data: bytes, exif: Directory | None) -> _Raw:

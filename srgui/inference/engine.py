@@ -56,27 +56,24 @@ class Engine:
         """Fill ``out`` with the SR of ``lr`` (1, 3, H, W).
 
         Where the network's receptive radius is known the result equals that of one pass over the whole picture; elsewhere
-        neighbouring tiles are cross-faded. A tile that does not fit into memory is cut in four, and so are all that follow.
+        neighbouring tiles are cross-faded. When a tile does not fit into memory, it and all that follow are made of half the
+        side; cross-faded tiles must lie on one grid, so there those that are done are done again.
 
         Raises:
             MemoryLimitError: a tile of the smallest size does not fit.
         ModelError: the network gave NaN.
             Cancelled: within one tile's time of :meth:`Run.cancel`.
         """
-        height, width = lr.shape[-2:]
-        limit = self.tile_for(network)
-        todo = divide(Box(0, 0, height, width), limit)[::-1]
+        whole = Box(0, 0, lr.shape[-2], lr.shape[-1])
+        exact = network.radius is not None
+        todo = divide(whole, self.tile_for(network))[::-1]
+        fade = _fade_of(todo, whole)
         done, total = 0, len(todo)
         run.progress("tiles", 0, total)
         while todo:
             box = todo.pop()
-            if max(box.height, box.width) > limit:
-                parts = divide(box, limit)
-                todo.extend(reversed(parts))
-                total += len(parts) - 1
-                continue
             try:
-                self._one(network, lr, box, out)
+                self._one(network, lr, box, out, 0 if exact else fade)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -84,7 +81,9 @@ class Engine:
                 if side <= FLOOR:
                     raise _too_small(side, network) from error
                 limit = max(FLOOR, side // 2)
-                todo.append(box)
+                todo = [part for area in ([*todo, box] if exact else [whole]) for part in divide(area, limit)[::-1]]
+                fade = _fade_of(todo, whole)
+                total = done + len(todo)
             else:
                 done += 1
                 run.progress("tiles", done, total)
@@ -93,11 +92,10 @@ class Engine:
             if network.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _one(self, network: Network, lr: Tensor, box: Box, out: Store) -> None:
+    def _one(self, network: Network, lr: Tensor, box: Box, out: Store, fade: int) -> None:
         height, width = lr.shape[-2:]
         outer = box.grown(network.tile_pad, height, width)
-        exact = network.radius is not None
-        keep = box if exact else box.grown(_FADE // 2, height, width)
+        keep = box.grown(fade // 2, height, width)
         with torch.inference_mode(), autocast(network.device, network.half):
             sr = network(lr[(..., *outer.slices)].to(network.device))
         inside = Box(keep.top - outer.top, keep.left - outer.left, keep.height, keep.width).scaled(network.scale)
@@ -105,8 +103,8 @@ class Engine:
         if bool(values.isnan().any()):
             raise ModelError(f"the {network.architecture} network gave NaN; its weights are broken, choose another model")
         target = keep.scaled(network.scale)
-        if not exact:
-            values = _fade_onto(out.read(target), values, _FADE * network.scale, box.top > 0, box.left > 0)
+        if fade:
+            values = _fade_onto(out.read(target), values, fade * network.scale, box.top > 0, box.left > 0, box.right < width)
         out.write(target, values)
 
 
@@ -124,18 +122,31 @@ def _too_small(side: int, network: Network) -> MemoryLimitError:
     return MemoryLimitError(f"not even a tile of {side} pixels fits into the memory of {network.device}; {remedy}")
 
 
-def _fade_onto(before: Tensor, values: Tensor, width: int, top: bool, left: bool) -> Tensor:
-    """Cross-fade ``values`` over what the neighbours above and to the left have already written there.
+def _fade_of(boxes: list[Box], whole: Box) -> int:
+    """Over how many LR pixels tiles are cross-faded: so few that no pixel is in more than two tiles of a row or column."""
+    sides = [box.height for box in boxes if box.height < whole.height] + [box.width for box in boxes if box.width < whole.width]
+    return min([_FADE, *sides]) // 2 * 2
 
-    Tiles come from the top left, so the bands along the upper and left edge hold the neighbours' values, and what they do
-    not reach is overwritten with weight 1.
+
+def _fade_onto(before: Tensor, values: Tensor, width: int, top: bool, left: bool, right: bool) -> Tensor:
+    """Cross-fade ``values`` over what the tiles above and to the left have already written there.
+
+    Tiles come row by row. In the end the weight of each shall be the product of a ramp down and a ramp across. The tile to the
+    right is still to come and will fade over the right edge; in the band along the upper edge this one must leave room for it.
+    What no tile has written before is overwritten with weight 1.
+
+    Args:
+        width: of the bands along the edges, in pixels of the result.
+        top, left, right: where this tile has neighbours.
     """
     ramp = (torch.arange(width) + 0.5) / width
-    weight = torch.ones(1, 1, *values.shape[-2:])
+    height, across = values.shape[-2:]
+    down, own, following = torch.ones(height, 1), torch.ones(1, across), torch.zeros(1, across)
     if top:
-        band = min(width, values.shape[-2])
-        weight[..., :band, :] *= ramp[:band, None]
+        down[:width, 0] = ramp
     if left:
-        band = min(width, values.shape[-1])
-        weight[..., :, :band] *= ramp[None, :band]
+        own[0, :width] = ramp
+    if right:
+        following[0, -width:] = ramp
+    weight = torch.where(down < 1, down * own * (1 - following) / (1 - down * following), own)
     return torch.where(weight < 1, torch.lerp(before, values, weight), values)

@@ -76,6 +76,7 @@ def _fetch(url: str, partial: Path, run: Run) -> None:
     try:
         response = urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
+        error.close()
         if error.code != 416 or not have:
             raise
         if error.headers.get("Content-Range") != f"bytes */{have}":  # what is here belongs to another file

@@ -84,7 +84,13 @@ def from_state_dict(weights: dict[str, Any], name: object = "the state dict") ->
     """
     if set(weights) == {f"conv{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")} | {"scale"}:
         return _srcnn(weights, name)
-    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError, canonicalize_state_dict
+    try:
+        from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError, canonicalize_state_dict
+    except RuntimeError as error:  # torchvision's compiled operators do not fit this torch
+        raise ModelError(
+            f"torch and torchvision come from different builds ({_first_line(error)}); "
+            "install both from one place: pip install --force-reinstall torch torchvision"
+        ) from error
 
     try:
         found = ModelLoader(device="cpu").load_from_state_dict(canonicalize_state_dict(weights))

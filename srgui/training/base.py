@@ -191,7 +191,16 @@ class _State:
     def load(self, path: Path) -> None:
         try:
             content = torch.load(path, weights_only=True, map_location=self.device)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            OSError,
+            EOFError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            TypeError,
+        ) as error:
             raise InputError(f"the checkpoint {path} is damaged; remove it to start anew, or give another folder") from error
         if content["recipe"] != asdict(self.recipe):
             raise InputError(f"{path} belongs to another recipe; give the same options to resume it, or another folder")

@@ -28,7 +28,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
 
     from srgui.ui.models import models_tab
     from srgui.ui.sessions import Sessions
-    from srgui.ui.upscale import upscale_tab
+    from srgui.ui.upscale import model_choices, upscale_tab
 
     sessions = Sessions(folder / "uploads" / "results")
     with gr.Blocks(title="srgui", analytics_enabled=False, delete_cache=(3600, 24 * 3600), fill_width=True) as page:
@@ -39,6 +39,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
             model = upscale_tab(sessions)
         with gr.Tab("Models", id="models"):
             models_tab(sessions, model)
+        page.load(lambda: gr.update(choices=model_choices()), None, model, api_visibility="private")
         page.unload(sessions.leave)
     warm = threading.Thread(target=_warm_up, name="warm-up", daemon=True)
     warm.start()

@@ -16,7 +16,7 @@ from srgui.device import available
 from srgui.errors import InputError, SrguiError
 from srgui.images import SUFFIXES, read_picture
 from srgui.inference.outscale import check_outscale, size_at
-from srgui.models.cards import DEFAULT_MODEL, all_cards
+from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
 from srgui.places import ASSETS
 from srgui.protocol import Run
 from srgui.restorers import open_restorer
@@ -114,11 +114,12 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
             measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    looked_at = [pictures, model, scale, reference]
-    inspect = sessions.bind(_inspect)
-    for component in (pictures, model, reference):
-        component.change(inspect, looked_at, [view, problem, forecast, start], trigger_mode="always_last", **private)
-    scale.change(inspect, looked_at, [view, problem, forecast, start], trigger_mode="always_last", **private)
+    sizes = gr.State([])
+    pictures.change(sessions.bind(_show), pictures, [view, problem, sizes, status, measured, download], **private)
+    weighed = [pictures, sizes, model, scale, reference]
+    for component in (sizes, model, scale, reference):
+        component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
+    model.change(lambda chosen: str(find_card(chosen).scale), model, scale, **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
     reference.change(
         lambda choice: (
@@ -153,15 +154,10 @@ def example_paths() -> list[Path]:
     return sorted(path for path in (ASSETS / "examples").glob("*") if path.suffix in SUFFIXES)
 
 
-def _inspect(
-    sessions: Sessions, session: str, pictures: list[str] | None, model: str, scale: str, reference: str
-) -> tuple[Any, str, str, Any]:
-    """Show what was dropped, what is wrong with it, and what upscaling it will cost."""
-    if not pictures:
-        return viewer_value([]), "", forecast_text(None), gr.update(interactive=False)
-    paths = [Path(path) for path in pictures]
+def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple[Any, ...]:
+    """Show what was dropped and what is wrong with it."""
     problems, entries, sizes = [], [], []
-    for path in paths[:_SHOWN]:
+    for path in [Path(path) for path in pictures or []][:_SHOWN]:
         try:
             picture = read_picture(path)
         except SrguiError as error:
@@ -170,19 +166,26 @@ def _inspect(
         sizes.append(picture.size)
         icc = None if picture.grey else picture.icc
         entries.append(sessions.shelf.put(Entry(session, path.name, {"lr": PictureLayer(picture)}, icc)))
+    alerts = "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)
+    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False)
+
+
+def _forecast(pictures: list[str] | None, sizes: list[tuple[int, int]], model: str, scale: str, reference: str) -> tuple[str, Any]:
+    """What upscaling will make and cost, and whether it can be started."""
+    if not sizes:
+        return forecast_text(None), gr.update(interactive=False)
     try:
-        factor = _factor(scale)
         restorer = open_restorer(model)
-        check_outscale(factor, restorer.info.scale)
+        factor = _factor(scale)
         if reference == "make":
             factor = float(restorer.info.scale)
             sizes = [(height // restorer.info.scale, width // restorer.info.scale) for height, width in sizes]
+        check_outscale(factor, restorer.info.scale)
         costs = [restorer.forecast(max(1, height), max(1, width)) for height, width in sizes]
-        text = forecast_text(costs, [(size, size_at(*size, factor)) for size in sizes], len(paths))
     except SrguiError as error:
-        problems.append(str(error))
-        text = forecast_text(None)
-    return viewer_value(entries), _problems_html(problems), text, gr.update(interactive=bool(sizes))
+        return f"<p role='alert' class='error'>{html.escape(str(error))}</p>", gr.update(interactive=False)
+    text = forecast_text(costs, [((height, width), size_at(height, width, factor)) for height, width in sizes], len(pictures or []))
+    return text, gr.update(interactive=True)
 
 
 def _begin() -> tuple[Any, ...]:
@@ -264,8 +267,9 @@ def _download(status: Status, order: Order) -> Any:
         return gr.update(visible=True, value=str(files[0]), label=f"Download {kind} · {_bytes(files[0])}")
     archive = order.folder / "upscaled.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:
-        for file in files:
-            bundle.write(file, file.name)
+        for number, file in enumerate(files, 1):
+            twice = sum(other.name == file.name for other in files) > 1
+            bundle.write(file, f"{number}-{file.name}" if twice else file.name)
     return gr.update(visible=True, value=str(archive), label=f"Download {len(files)} files · {_bytes(archive)}")
 
 
@@ -279,7 +283,3 @@ def _factor(text: str) -> float:
 def _bytes(path: Path) -> str:
     size = path.stat().st_size
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
-
-
-def _problems_html(problems: list[str]) -> str:
-    return "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)

@@ -106,9 +106,10 @@ class _Worker:
         self.tell(Status("Loading the model…", done=self.done))
         restorer = open_restorer(order.model, device=order.device, tile=order.tile)
         check_outscale(order.outscale, restorer.info.scale)
-        tasks = outputs(order.pictures, f"{order.folder}/", order.outscale, order.format)
         self.run.check()
-        for index, task in enumerate(tasks):
+        for index, path in enumerate(order.pictures):
+            # A folder each: two uploads may have the same name.
+            (task,) = outputs([path], f"{order.folder / str(index)}/", order.outscale, order.format)
             run = self.run.child(partial(self._progress, index, task.input.name))
             outcome = Done(task.input.name)
             begun = time.monotonic()

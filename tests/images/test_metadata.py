@@ -228,6 +228,13 @@ def test_an_interoperability_directory_survives(tmp_path, rgba8, suffix, make):
         assert image.getexif().get_ifd(0xA005)[1] == "R98"
 
 
+def test_offsets_into_the_file_that_was_read_are_dropped(tmp_path, rgba8, make):
+    block = Image.Exif()
+    block[0x010F], block[330], block[513], block[514] = "Maker", 1234, 5678, 90
+    picture = make.read(tmp_path, make.pillow(rgba8[..., :3], "JPEG", exif=block.tobytes()))
+    assert set(make.entries(picture.exif)) == {0x010F}
+
+
 def test_values_in_the_exif_begin_on_even_bytes(tmp_path, rgba8, make):
     block = Image.Exif()
     block[0x010F], block[0x0110], block[0x0131] = "four", "sixsix", "odd as well"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -115,7 +116,9 @@ def test_a_tile_too_small_is_refused(tile: int) -> None:
 # Cross-fading where the radius is unknown
 
 
-@pytest.mark.parametrize(("height", "width", "tile"), [(40, 50, 16), (33, 95, 17), (100, 20, 32), (1, 100, 16), (17, 17, 16)])
+@pytest.mark.parametrize(
+    ("height", "width", "tile"), [(40, 50, 16), (33, 95, 17), (100, 20, 32), (1, 100, 16), (17, 17, 16), (70, 66, 33)]
+)
 def test_cross_fading_leaves_a_pointwise_network_as_it_is(
     nearest: Callable[[int], nn.Module], picture: Make, height: int, width: int, tile: int
 ) -> None:
@@ -137,16 +140,16 @@ class Levels(nn.Module):
         return torch.full((1, 3, x.shape[-2] * 2, x.shape[-1] * 2), self.levels.pop(0))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(17, 90), st.integers(17, 90), st.integers(16, 50), st.randoms(use_true_random=False))
 def test_cross_fading_has_no_seam_and_no_overshoot(height: int, width: int, tile: int, random: object) -> None:
-    """With the levels all different, neighbours change by at most what one step of the ramp allows."""
+    """Every tile has another level, and yet neighbouring pixels differ by no more than one step of the shortest ramp, 8 pixels."""
     levels = [random.random() for _ in range(200)]  # type: ignore[attr-defined]
     used = levels[: len(engine.plan(height, width, tile, 0))]
     result = run(Network(Levels(levels), "Levels", 2), torch.zeros(1, 3, height, width), tile)
     assert result.min() >= min(used) - 1e-6
     assert result.max() <= max(used) + 1e-6
-    steepest = (max(used) - min(used)) / (16 * 2)
+    steepest = (max(used) - min(used)) / (8 * 2)
     for axis in (-1, -2):
         assert result.diff(dim=axis).abs().max() <= steepest + 1e-6
 
@@ -159,15 +162,15 @@ def test_cross_fading_has_no_seam_and_no_overshoot(height: int, width: int, tile
 def test_out_of_memory_gives_smaller_tiles_and_the_same_result(
     tiny: Network, picture: Make, watch: Watch, error: Exception, exact: bool
 ) -> None:
-    lr, seen = picture(150, 170), watch()
-    most = 50 if exact else 120
+    lr, seen = picture(90, 100), watch()
+    most = 50 if exact else 85
     network = replace(tiny, module=Fussy(tiny.module, most, error), radius=tiny.radius if exact else None)
-    result = run(network, lr, 150, seen)
+    result = run(network, lr, 90, seen)
     torch.testing.assert_close(result, at_once(tiny, lr), rtol=0, atol=1e-5)
     reports = seen.of("tiles")
     done, totals = [d for d, _ in reports], [t for _, t in reports]
     assert done == list(range(len(reports)))
-    assert done[-1] == totals[-1] > totals[0]
+    assert done[-1] == totals[-1] > totals[0] == 2
     assert all(a <= b for a, b in pairwise(totals))
     assert all(d <= t for d, t in reports)
 
@@ -291,10 +294,8 @@ def test_sizes_are_padded_to_what_the_network_can_take(
 
 def test_measuring_the_cost_leaves_no_hooks(tiny: Network) -> None:
     for network in (tiny, replace(tiny, module=Fussy(tiny.module, 1, FAILURES[0]))):
-        try:
+        with suppress(torch.OutOfMemoryError):
             assert network.cost[0] > 0
-        except torch.OutOfMemoryError:
-            pass
         assert not any(module._forward_hooks for module in network.module.modules())
 
 

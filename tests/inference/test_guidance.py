@@ -84,7 +84,7 @@ def test_one_gives_the_network_and_zero_bicubic_bit_for_bit() -> None:
 
 
 def test_a_mask_blends_two_settings() -> None:
-    up, full, blend = base()
+    _, _, blend = base()
     mask = torch.rand(1, 1, *SIZE, generator=torch.Generator().manual_seed(9))
     mask[..., 0, 0], mask[..., 1, 1] = 0, 1
     setting = Setting({"pixel": 0.25}, masked={"pixel": 1.25}, mask=mask)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -56,8 +57,7 @@ def test_a_second_pass_runs_only_above_the_scale(
     nearest: Callable[[int], nn.Module], picture: Callable[..., Tensor], outscale: float, passes: int
 ) -> None:
     module = nearest(2)
-    restorer = PixelRestorer(Network(module, "Nearest", 2, radius=0), INFO, Engine(512))
-    restorer.engine.tile_for(restorer.network)
+    restorer = PixelRestorer(Network(module, "Nearest", 2, radius=0), replace(INFO, scale=2), Engine(512))
     lr = picture(20, 30)
     result = prepare_at(restorer, Source(lr), outscale, Run()).render(Setting(), Run())
     assert module.sizes == [(20, 30), (40, 60)][:passes]
@@ -72,7 +72,7 @@ def test_the_first_pass_runs_at_the_default_setting(restorer: PixelRestorer, tin
     torch.testing.assert_close(result, resize(tiny(lr).clamp(0, 1), 144, 144), rtol=0, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
 def test_a_region_of_a_resized_picture_is_that_part_of_the_whole(height: int, width: int, data: st.DataObject) -> None:
     values = torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(3))

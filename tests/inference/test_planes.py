@@ -4,6 +4,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def test_a_mapped_store_clips_what_it_cannot_hold() -> None:
     kept = MappedStore(1, 2)
     kept.write(Box(0, 0, 1, 2), torch.tensor([-3.0, 3.0]).expand(1, 3, 1, 2))
     torch.testing.assert_close(kept.read(Box(0, 0, 1, 2))[0, 0, 0], torch.tensor([-0.5, 1.5]), rtol=0, atol=2e-5)
+    kept.close()
 
 
 def test_a_mapped_store_is_exact_on_the_grid_of_8_bits() -> None:
@@ -41,6 +43,7 @@ def test_a_mapped_store_is_exact_on_the_grid_of_8_bits() -> None:
     kept = MappedStore(1, 256)
     kept.write(Box(0, 0, 1, 256), grid)
     assert torch.equal(kept.read(Box(0, 0, 1, 256)).mul(255).round(), grid.mul(255).round())
+    kept.close()
 
 
 def test_which_store_depends_on_the_size_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +51,10 @@ def test_which_store_depends_on_the_size_alone(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(np, "memmap", lambda *args, **kwargs: np.empty(0))
     side = int((IN_MEMORY / 12) ** 0.5)
     for _ in range(2):
-        assert isinstance(store_for(side, side), FloatStore)
-        assert isinstance(store_for(side + 1, side + 1), MappedStore)
+        stores = [store_for(side, side), store_for(side + 1, side + 1)]
+        assert [type(store) for store in stores] == [FloatStore, MappedStore]
+        for store in stores:
+            store.close()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
@@ -71,10 +76,10 @@ def test_no_temporary_folder_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) 
         MappedStore(10, 10)
 
 
-def test_a_mapped_store_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]) -> None:
+def test_a_mapped_store_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     kept = MappedStore(10, 10)
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
     kept.close()
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from srgui.inference.tiles import divide, plan
 from srgui.protocol import Box
 
-sides = st.integers(1, 300)
-tiles = st.integers(1, 320)
-pads = st.integers(0, 40)
+sides = st.integers(1, 70)
+tiles = st.integers(1, 80)
+pads = st.integers(0, 20)
 
 
 @given(sides, sides, tiles, pads)

@@ -202,9 +202,10 @@ def test_a_reference_of_another_size_is_refused_with_the_size_it_should_have(pag
     drop(page, PHOTO)
     page.get_by_text("Measure against a reference").click()
     page.get_by_label("I also have the HR picture").click()
-    page.wait_for_selector("#hr input[type=file]", state="attached")
-    page.set_input_files("#hr input[type=file]", PHOTO)
-    page.wait_for_selector("#hr >> text=coffee.png")
+    page.wait_for_selector("#hr button:visible")
+    with page.expect_response("**/upload**"):
+        page.set_input_files("#hr input[type=file]", PHOTO)
+    page.wait_for_selector("#hr a:visible")
     page.click("#start")
     page.wait_for_selector("#measured >> text=must be 960 x 740")
 
