@@ -43,6 +43,9 @@ def main() -> None:
     except SrguiError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # of the machine, where nothing closer to it says more
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
@@ -319,7 +322,10 @@ def _progress() -> Iterator[Run]:
     from srgui.protocol import Progress, Run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Redirected, what is printed would go to stderr: right beside the bar on a terminal, wrong into a pipe.
+    redirect = sys.stdout.isatty()
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal, redirect_stdout=redirect) as bar:
         rows: dict[str, Any] = {}
 
         def report(progress: Progress) -> None:

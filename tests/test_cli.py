@@ -608,3 +608,16 @@ def test_the_module_runs_and_gives_its_exit_code(tmp_path: Path, save_png: Save)
     assert done.stderr.splitlines() == [f"error: {tmp_path / 'b.png'} does not exist; check the name"]
     assert done.stdout.splitlines() == [str(tmp_path / "out" / "a_x4.png")]
     assert read_picture(tmp_path / "out" / "a_x4.png").size == (32, 32)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_the_bar_is_on_the_terminal_and_the_results_in_the_pipe(tmp_path: Path, save_png: Save) -> None:
+    source = save_png(tmp_path / "a.png", (8, 8))
+    command = [sys.executable, "-m", "srgui", "upscale", str(source), "-o", f"{tmp_path}/out/", "-m", "bicubic"]
+    ours, theirs = os.openpty()
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "strips" in shown
+    assert done.stdout.splitlines() == [str(tmp_path / "out" / "a_x4.png")]

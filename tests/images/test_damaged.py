@@ -93,7 +93,7 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path, rgba8, monkeypatch, valu
 def silent(name, capfd):
     """Nothing was printed, except by Pillow's libtiff, which offers no way to be quiet about damaged strips."""
     out, err = capfd.readouterr()
-    return out == "" and (err == "" or (name.startswith("tiff") and "TIFF" in err))
+    return out == "" and (err == "" or name.startswith("tiff"))
 
 
 @pytest.mark.parametrize("name", NAMES)
