@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,7 +13,12 @@ from srgui.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-DEVICES = ("auto", "cpu", "cuda")
+_MEMINFO = Path("/proc/meminfo")
+_CGROUPS = Path("/sys/fs/cgroup")
+_GROUP_FILES = (  # of versions 2 and 1
+    (".", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 def pick(name: str) -> torch.device:
@@ -50,14 +56,19 @@ def free_memory(device: torch.device) -> int:
 
         return int(torch.cuda.mem_get_info(device)[0])
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**31
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    if _MEMINFO.exists():
+        fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
-        free = min(free, max(0, int(limit.read_text()) - int(used.read_text())))
-    return free
+    return int(min([free, *(_left_in(_CGROUPS / folder, *names) for folder, *names in _GROUP_FILES)]))
+
+
+def _left_in(group: Path, limit: str, used: str, cache: str) -> float:
+    """Bytes a control group may still take; its use counts files that were read, which are given up when memory is asked for."""
+    files = group / limit, group / used, group / "memory.stat"
+    if not all(file.exists() for file in files) or files[0].read_text().strip() == "max":
+        return math.inf
+    stat = dict(line.split(" ", 1) for line in files[2].read_text().splitlines())
+    return max(0, int(files[0].read_text()) - int(files[1].read_text()) + int(stat.get(cache, 0)))
 
 
 def autocast(device: torch.device, half: bool) -> AbstractContextManager[object]:

@@ -175,10 +175,13 @@ def test_the_output_is_never_the_input(srgui: Call, tmp_path: Path, save_png: Sa
 # Bad input: one line, exit code 2, nothing written
 
 
-def png_header(height: int, width: int) -> bytes:
-    body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + body
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + bytes(100)
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bomb(height: int, width: int) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
 
 
 def bad_picture(kind: str, folder: Path) -> Path:
@@ -191,7 +194,7 @@ def bad_picture(kind: str, folder: Path) -> Path:
         Image.fromarray(waves(64, 64)).save(path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif kind == "bomb":
-        path.write_bytes(png_header(100_000, 100_000))
+        path.write_bytes(bomb(100_000, 100_000))
     elif kind.endswith("tiff"):
         samples = np.full((8, 8, 3), 0.5, np.float32)
         samples[3, 3, 1] = float(kind.split()[0])

@@ -1,19 +1,47 @@
-// Page-wide behaviour: paste a picture anywhere, and a switch between the light and the dark look.
+// Page-wide behaviour: paste or drop a picture anywhere, and a switch between the light and the dark look.
 
-function addPictures(files) {
-  const input = document.querySelector("#pictures input[type=file]");
-  if (!input || !files.length) return false;
+const OWN_DROP_ZONES = "#pictures, #hr, #weights";
+
+function fileInput() {
+  return document.querySelector("#pictures input[type=file]");
+}
+
+// Put `files` in the place of the pictures that are there.
+async function replacePictures(files) {
+  const clear = document.querySelector("#pictures button[aria-label=Clear]");
+  if (clear) {
+    clear.click();
+    for (let wait = 0; wait < 50 && document.querySelector("#pictures button[aria-label=Clear]"); wait++)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const input = fileInput();
+  if (!input) return;
   const transfer = new DataTransfer();
   for (const file of files) transfer.items.add(file);
   input.files = transfer.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
-  return true;
+}
+
+function pictureFiles(transfer) {
+  return [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
 }
 
 function listen() {
   document.addEventListener("paste", (event) => {
-    const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (addPictures(files)) event.preventDefault();
+    const files = pictureFiles(event.clipboardData);
+    if (!files.length || !fileInput()) return;
+    event.preventDefault();
+    replacePictures(files);
+  });
+  document.addEventListener("dragover", (event) => {
+    if (!event.target.closest(OWN_DROP_ZONES) && event.dataTransfer?.types.includes("Files")) event.preventDefault();
+  });
+  document.addEventListener("drop", (event) => {
+    if (event.target.closest(OWN_DROP_ZONES) || !fileInput()) return;
+    const files = pictureFiles(event.dataTransfer);
+    if (!files.length) return;
+    event.preventDefault();
+    replacePictures(files);
   });
   document.addEventListener("click", (event) => {
     if (!event.target.closest("#look")) return;

@@ -70,12 +70,11 @@ class PreparedPicture:
         """
         picture, (height, width) = self.picture, self.size
         layout = layout_of(suffix_of(path), height, width, depth=picture.depth, grey=picture.grey, alpha=self._alpha is not None)
-        icc = picture.icc if picture.grey == (layout.channels <= 2) else None
         write_picture(
             path,
             layout,
             self._strips(setting, run, layout, seen),
-            icc=icc,
+            icc=picture.icc,
             exif=picture.exif,
             settings=settings,
             quality=quality,

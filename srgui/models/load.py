@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,7 @@ def load_network(path: Path, device: torch.device) -> Network:
 def _load(path: Path, device: str, _mtime: int, _size: int) -> Network:
     network = from_state_dict(read_state_dict(path), path)
     network.module.to(torch.device(device)).to(memory_format=torch.channels_last)
-    object.__setattr__(network, "digest", file_digest(path))
-    return network
+    return replace(network, digest=file_digest(path))
 
 
 def file_digest(path: Path) -> str:

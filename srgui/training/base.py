@@ -31,7 +31,8 @@ class BaseRecipe:
     """Everything that decides the weights, together with the pictures.
 
     ``lr_conv`` is Muon's rate for convolution weights, ``lr_rest`` Adam's for biases and slopes; both rise over ``warmup``
-    steps and fall to zero on a cosine. The weights kept are the exponential average with decay ``ema``, at the step where
+    steps, fall on a cosine that would reach zero at ``horizon``, and go to zero linearly over the last ``cooldown`` of
+    ``steps``. The weights kept are the exponential average with decay ``ema``, at the step where
     the Y-PSNR on ``held_out`` pictures of the first folder was best.
     """
 
@@ -41,7 +42,9 @@ class BaseRecipe:
     convs: int = 12
     batch: int = 16
     patch: int = 40
-    steps: int = 11000
+    steps: int = 8500
+    horizon: int = 11000
+    cooldown: int = 2000
     lr_conv: float = 5e-3
     lr_rest: float = 1e-3
     warmup: int = 100
@@ -60,13 +63,14 @@ class BaseRecipe:
     def rate(self, step: int) -> float:
         """The factor on both learning rates at ``step``."""
         rise = min(1.0, (step + 1) / self.warmup)
-        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.horizon)))
+        return rise * fall * min(1.0, (self.steps - step) / self.cooldown)
 
 
 # SRCNN sees pictures already enlarged: its patches are smaller, and its few weights take more steps.
 RECIPES = {
     "compact": BaseRecipe(),
-    "srcnn": BaseRecipe(network="srcnn", patch=20, steps=6000),
+    "srcnn": BaseRecipe(network="srcnn", patch=20, steps=6000, horizon=8000, cooldown=1500),
 }
 
 

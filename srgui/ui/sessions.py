@@ -26,23 +26,32 @@ class Sessions:
         self.folder = folder
         self.shelf = Shelf()
         self._runs: dict[str, set[Run]] = {}
+        self._waiting: dict[str, Run] = {}
         self._lock = threading.Lock()
+
+    def queue(self, session: str) -> bool:
+        """Announce a run, so that it can be cancelled before its turn comes; returns whether another one is running."""
+        with self._lock:
+            self._waiting[session] = Run()
+            return bool(self._runs)
 
     @contextmanager
     def running(self, session: str) -> Iterator[Run]:
-        """A run that :meth:`cancel` and :meth:`leave` of the same session can cancel."""
-        run = Run()
+        """A run that :meth:`cancel` and :meth:`leave` of the same session can cancel: the one announced, or a new one."""
         with self._lock:
+            run = self._waiting.pop(session, None) or Run()
             self._runs.setdefault(session, set()).add(run)
         try:
             yield run
         finally:
             with self._lock:
-                self._runs.get(session, set()).discard(run)
+                self._runs[session].discard(run)
+                if not self._runs[session]:
+                    del self._runs[session]
 
     def cancel(self, session: str) -> None:
         with self._lock:
-            runs = list(self._runs.get(session, ()))
+            runs = [*self._runs.get(session, ()), *([self._waiting[session]] if session in self._waiting else [])]
         for run in runs:
             run.cancel()
 
@@ -50,6 +59,8 @@ class Sessions:
         """Forget a visitor who closed the page."""
         session = request.session_hash or ""
         self.cancel(session)
+        with self._lock:
+            self._waiting.pop(session, None)
         self.shelf.drop(session)
 
     def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:

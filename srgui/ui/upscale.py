@@ -46,7 +46,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
     with gr.Row(equal_height=False, elem_id="desk"):
         with gr.Column(scale=0, min_width=340, elem_id="panel"):
             pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=150, elem_id="pictures")
-            problem = gr.HTML(elem_id="problem", visible=True)
+            problem = gr.HTML(elem_id="problem")
             examples = gr.Dataset(
                 components=[gr.Image(visible=False, render=False)],
                 samples=[[str(path)] for path in example_paths()],
@@ -69,6 +69,9 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
                     min_width=140,
                     elem_id="format",
                 )
+            quality = gr.Slider(
+                1, 100, value=95, step=1, label="Quality", info="WebP at 100 is lossless.", visible=False, elem_id="quality"
+            )
             with gr.Accordion("Measure against a reference", open=False):
                 reference = gr.Radio(list(REFERENCES.items()), value="none", show_label=False, container=False, elem_id="reference")
                 hr = gr.File(
@@ -87,10 +90,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
                     visible=False,
                     elem_id="degradation",
                 )
-            with gr.Accordion("Quality, tiles, device", open=False):
-                quality = gr.Slider(
-                    1, 100, value=95, step=1, label="Quality", info="WebP at 100 is lossless.", visible=False, elem_id="quality"
-                )
+            with gr.Accordion("Speed and memory", open=False):
                 tile = gr.Number(
                     0,
                     label="Tile size",
@@ -134,7 +134,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
     kind.change(lambda choice: gr.update(visible=choice in ("jpg", "webp")), kind, quality, **private)
     inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device]
     outputs = [view, status, measured, download]
-    begun = start.click(_begin, None, [status, start, cancel, download, measured], queue=False, **private)
+    begun = start.click(sessions.bind(_begin), None, [status, start, cancel, download, measured], queue=False, **private)
     ran = begun.then(
         sessions.bind(_upscale),
         inputs,
@@ -188,9 +188,11 @@ def _forecast(pictures: list[str] | None, sizes: list[tuple[int, int]], model: s
     return text, gr.update(interactive=True)
 
 
-def _begin() -> tuple[Any, ...]:
+def _begin(sessions: Sessions, session: str) -> tuple[Any, ...]:
+    """Show at once that the click was heard, and whether there is a queue."""
+    busy = sessions.queue(session)
     return (
-        status_html(Status("Starting…")),
+        status_html(Status("Waiting for another upscale to finish…" if busy else "Starting…")),
         gr.update(interactive=False),
         gr.update(interactive=True),
         gr.update(visible=False),

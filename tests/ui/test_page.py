@@ -27,8 +27,8 @@ def expected():
     return to_samples(sr, 8)
 
 
-def drop(page, *files):
-    """Drop files on the drop zone as a person would drag them there."""
+def drop(page, *files, target="#pictures button"):
+    """Drop files as a person would drag them there."""
     payload = [{"name": f.name, "data": base64.b64encode(f.read_bytes()).decode()} for f in files]
     transfer = page.evaluate_handle(
         """(files) => {
@@ -41,9 +41,8 @@ def drop(page, *files):
         }""",
         payload,
     )
-    zone = page.locator("#pictures button").first
     for kind in ("dragenter", "dragover", "drop"):
-        zone.dispatch_event(kind, {"dataTransfer": transfer})
+        page.locator(target).first.dispatch_event(kind, {"dataTransfer": transfer})
 
 
 def upscale(page):
@@ -208,6 +207,14 @@ def test_a_reference_of_another_size_is_refused_with_the_size_it_should_have(pag
     page.wait_for_selector("#hr a:visible")
     page.click("#start")
     page.wait_for_selector("#measured >> text=must be 960 x 740")
+
+
+def test_a_picture_dropped_on_the_viewer_takes_the_place_of_the_one_before(page):
+    drop(page, ROOT / "assets" / "examples" / "cat.png")
+    page.wait_for_selector("text=720 × 560")
+    drop(page, PHOTO, target=".sv-stage")
+    page.wait_for_selector("text=960 × 740")
+    assert "cat" not in page.inner_text("#pictures")
 
 
 def test_pasting_a_picture(page):
