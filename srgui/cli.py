@@ -14,7 +14,7 @@ import typer
 
 from srgui import __version__
 from srgui.errors import InputError, SrguiError
-from srgui.models.cards import DEFAULT_MODEL, all_cards, check_name, find_card
+from srgui.models.cards import DEFAULT_MODEL, check_name, find_card, scan
 
 if TYPE_CHECKING:
     from srgui.inference.batch import Task
@@ -145,7 +145,10 @@ def evaluate(
 @models_app.command("list")
 def models_list() -> None:
     """The models that come with srgui, your own, and those that can be downloaded."""
-    for card in all_cards().values():
+    cards, problems = scan()
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    for card in cards.values():
         state = "ready" if card.present else "download" if card.downloadable else "incomplete"
         print(f"{card.id:28} x{card.scale}  {state:10} {card.licence:14} {card.title}")
 

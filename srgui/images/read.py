@@ -59,9 +59,12 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         InputError: it is not a folder, or holds no picture.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give one that exists")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    try:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; give one that exists")
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}; give another folder") from error
     if not found:
         raise InputError(f"{folder} holds no picture; expected files ending in {', '.join(SUFFIXES)}")
     return found

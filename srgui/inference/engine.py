@@ -61,7 +61,7 @@ class Engine:
 
         Raises:
             MemoryLimitError: a tile of the smallest size does not fit.
-        ModelError: the network gave NaN.
+            ModelError: the network gave NaN.
             Cancelled: within one tile's time of :meth:`Run.cancel`.
         """
         whole = Box(0, 0, lr.shape[-2], lr.shape[-1])

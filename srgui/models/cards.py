@@ -138,13 +138,22 @@ def models_folder() -> Path:
 
 
 def all_cards() -> dict[str, Card]:
-    """Cards by id: those that come with srgui, the default first, then the user's."""
-    cards: dict[str, Card] = {}
-    for place in (ASSETS / "models", models_folder()):
-        for path in sorted(place.glob("*/card.json")):
+    """Cards by id: those that come with srgui, the default first, then the user's, as far as they can be read."""
+    return scan()[0]
+
+
+def scan() -> tuple[dict[str, Card], list[str]]:
+    """All cards by id, and what is wrong with those of the user that cannot be read: one bad card disables only itself."""
+    cards = {card.id: card for card in (read_card(path.parent) for path in sorted((ASSETS / "models").glob("*/card.json")))}
+    problems = []
+    for path in sorted(models_folder().glob("*/card.json")):
+        try:
             card = read_card(path.parent)
+        except ModelError as error:
+            problems.append(str(error))
+        else:
             cards.setdefault(card.id, card)
-    return dict(sorted(cards.items(), key=lambda item: item[0] != DEFAULT_MODEL))
+    return dict(sorted(cards.items(), key=lambda item: item[0] != DEFAULT_MODEL)), problems
 
 
 def find_card(model: str) -> Card:

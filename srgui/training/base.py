@@ -64,7 +64,7 @@ class BaseRecipe:
         """The factor on both learning rates at ``step``."""
         rise = min(1.0, (step + 1) / self.warmup)
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.horizon)))
-        return rise * fall * min(1.0, (self.steps - step) / self.cooldown)
+        return rise * fall * min(1.0, (self.steps - step) / min(self.cooldown, self.steps))
 
 
 # SRCNN sees pictures already enlarged: its patches are smaller, and its few weights take more steps.

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from srgui.errors import SrguiError
-from srgui.models.cards import Card, all_cards, models_folder
+from srgui.models.cards import Card, all_cards, models_folder, scan
 from srgui.models.download import add_model, download_model
 from srgui.models.load import SUFFIXES
 from srgui.protocol import Progress
@@ -79,7 +79,9 @@ def _missing() -> list[tuple[str, str]]:
 
 
 def _table() -> str:
-    rows = "".join(_row(card) for card in all_cards().values())
+    cards, problems = scan()
+    rows = "".join(_row(card) for card in cards.values())
+    rows += "".join(f"<tr class='failed'><td colspan='5'>{html.escape(problem)}</td></tr>" for problem in problems)
     head = "".join(f"<th scope='col'>{title}</th>" for title in ("Model", "Scale", "What it is", "Licence", "State"))
     place = html.escape(str(models_folder()))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>Your models are kept in {place}.</p>"

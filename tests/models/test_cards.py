@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from srgui.errors import ModelError
-from srgui.models.cards import DEFAULT_MODEL, all_cards, check_name, find_card, models_folder, read_card
+from srgui.models.cards import DEFAULT_MODEL, all_cards, check_name, find_card, models_folder, read_card, scan
 from srgui.places import ASSETS
 from srgui.restorers import FAMILIES, open_restorer
 
@@ -229,3 +229,15 @@ def test_a_card_of_another_scale_than_its_weights_is_refused(tiny_files: Any) ->
     shutil.copy(tiny_files.safetensors, write(models_folder() / "mine", VALID | {"scale": 2}) / "model.safetensors")
     with pytest.raises(ModelError, match="mine says x2, but its weights are for x4"):
         open_restorer("mine", device="cpu")
+
+
+def test_a_broken_card_of_the_user_disables_only_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("SRGUI_HOME", str(tmp_path))
+    folder = tmp_path / "models" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text("{")
+    found, problems = scan()
+    assert DEFAULT_MODEL in found
+    assert len(problems) == 1
+    assert str(folder) in problems[0]
+    assert find_card("bicubic").family == "bicubic"

@@ -128,7 +128,10 @@ def test_keyboard_alone_moves_zooms_and_switches(page):
     upscale(page)
     stage = page.locator(".sv-stage")
     stage.focus()
-    state = "() => { const v = document.querySelector('.sv').viewer; return { zoom: v.zoom, x: v.x, y: v.y, split: v.split, mode: v.mode }; }"
+    state = """() => {
+        const { zoom, x, y, split, mode } = document.querySelector('.sv').viewer;
+        return { zoom, x, y, split, mode };
+    }"""
     page.keyboard.press("1")
     full = page.evaluate(state)
     assert full["zoom"] == 1
