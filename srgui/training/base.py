@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from srgui import __version__
-from srgui.errors import InputError, near
+from srgui.errors import InputError, ModelError, near
 from srgui.metrics import psnr, round_to_8bit
 from srgui.models.cards import Card, check_name, models_folder, read_card
 from srgui.models.compact import compact
+from srgui.models.load import file_digest, read_state_dict
 from srgui.models.srcnn import SRCNN
 from srgui.training.muon import Muon
 from srgui.training.pairs import Pair, digest, load_pairs, patches, split
@@ -51,6 +52,7 @@ class BaseRecipe:
     ema: float = 0.998
     held_out: int = 16
     validate_every: int = 250
+    loss: Literal["l1", "mse"] = "l1"
     seed: int = 0
 
     def build(self) -> nn.Module:
@@ -67,9 +69,22 @@ class BaseRecipe:
         return rise * fall * min(1.0, (self.steps - step) / min(self.cooldown, self.steps))
 
 
+LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
+
 # SRCNN sees pictures already enlarged: its patches are smaller, and its few weights take more steps.
 RECIPES = {
     "compact": BaseRecipe(),
+    # A second stage, started from the weights of the first, with the loss that PSNR measures.
+    "compact-mse": BaseRecipe(
+        steps=1500,
+        horizon=1500,
+        cooldown=500,
+        lr_conv=2e-3,
+        lr_rest=3e-4,
+        warmup=50,
+        validate_every=125,
+        loss="mse",
+    ),
     "srcnn": BaseRecipe(network="srcnn", patch=20, steps=6000, horizon=8000, cooldown=1500),
 }
 
@@ -88,20 +103,25 @@ def train_base(
     work: Path,
     device: torch.device,
     report: Callable[[dict[str, Any]], None],
+    start: Path | None = None,
 ) -> Result:
     """Train, checkpointing into ``work`` at each validation; a run found there is resumed where it stopped.
 
     Args:
         folders: of HR pictures; validation pictures are held out of the first.
         report: called with ``{"step", "loss", "psnr_y", "best", "seconds"}`` at each validation.
+        start: weights to go on from, instead of random ones.
 
     Raises:
         InputError: no usable pictures, or ``work`` holds a run of another recipe.
+        ModelError: ``start`` is not a weight file of the recipe's network.
     """
     train_paths, held_out = split(folders, recipe.held_out, recipe.seed)
     pairs = load_pairs(train_paths, recipe.scale, recipe.patch)
     validation = load_pairs(held_out, recipe.scale, recipe.patch)
     state = _State(recipe, device)
+    if start is not None:
+        state.begin_from(start)
     checkpoint = work / "checkpoint.pt"
     work.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
@@ -120,6 +140,7 @@ def train_base(
             report(line)
     facts = {
         "recipe": asdict(recipe),
+        "start_sha256": file_digest(start) if start is not None else None,
         "folders": [folder.name for folder in folders],
         "pictures": len(train_paths),
         "pictures_sha256": digest(train_paths),
@@ -150,13 +171,21 @@ class _State:
         self.best_step = 0
         self.best_weights: dict[str, Tensor] = {}
 
+    def begin_from(self, path: Path) -> None:
+        weights = {key: value for key, value in read_state_dict(path).items() if key != "scale"}
+        try:
+            self.network.load_state_dict(weights)
+        except (RuntimeError, TypeError) as error:
+            raise ModelError(f"{path} does not fit the {self.recipe.network} of this recipe; start from one that does") from error
+        self.average.load_state_dict(weights)
+
     def train_step(self, lr: Tensor, hr: Tensor) -> float:
         recipe = self.recipe
         for optimizer, base in zip(self.optimizers, (recipe.lr_conv, recipe.lr_rest), strict=True):
             optimizer.param_groups[0]["lr"] = base * recipe.rate(self.step)
             optimizer.zero_grad()
         sr = self.network(lr.to(self.device, memory_format=torch.channels_last))
-        loss = nn.functional.l1_loss(sr, hr.to(self.device))
+        loss = LOSSES[recipe.loss](sr, hr.to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers:
             optimizer.step()
@@ -227,8 +256,9 @@ def parse_recipe(network: str, options: Sequence[str]) -> BaseRecipe:
     recipe = RECIPES[network]
     for option in options:
         name, _, value = option.partition("=")
-        if name == "network" or name not in asdict(recipe):
-            raise InputError(f"a recipe has no field {name!r} to set. {near(name, set(asdict(recipe)) - {'network'})}")
+        settable = set(asdict(recipe)) - {"network", "loss"}
+        if name not in settable:
+            raise InputError(f"a recipe has no field {name!r} to set. {near(name, settable)}")
         kind = type(getattr(recipe, name))
         least = 0 if name in ("seed", "ema", "convs") else 1 if kind is int else sys.float_info.min
         try:
