@@ -201,8 +201,8 @@ def models_add(
 def train_base_command(
     folders: Annotated[list[Path], typer.Argument(metavar="HR_DIR...", help="Folders of HR pictures; the first gives validation.")],
     name: Annotated[str, typer.Option(help="Id of the model to write into your models folder.")],
-    network: Annotated[str, typer.Option(help="Recipe: compact, compact-mse or srcnn.")] = "compact",
-    start: Annotated[Path | None, typer.Option(help="Weight file to go on from, as compact-mse does.")] = None,
+    network: Annotated[str, typer.Option(help="Recipe: compact, compact-cooldown or srcnn.")] = "compact",
+    start: Annotated[Path | None, typer.Option(help="Weight file to go on from, as compact-cooldown does.")] = None,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder of checkpoints; by default runs/<name>. Resumed if there.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,

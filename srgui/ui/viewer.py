@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +16,7 @@ from srgui.ui.shelf import Entry, Shelf
 def viewer(shelf: Shelf) -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``."""
     folder = ASSETS / "ui"
-    script = (folder / "viewer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
+    script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "viewer.js"))
 
     def tile(request: dict[str, Any]) -> str | None:
         png = shelf.tile(request)
@@ -28,6 +30,11 @@ def viewer(shelf: Shelf) -> gr.HTML:
         apply_default_css=False,
         elem_id="viewer",
     )
+
+
+def _as_script(module: Path) -> str:
+    """A JavaScript module as plain statements, because Gradio runs a component's script as the body of a function."""
+    return re.sub(r"^(export |import .*$)", "", module.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def viewer_value(entries: list[Entry], index: int = 0) -> dict[str, Any]:
