@@ -32,7 +32,9 @@ app.add_typer(models_app, name="models")
 Model = Annotated[str, typer.Option("--model", "-m", help="Id of a model, or path to a card or a weight file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Tile = Annotated[str, typer.Option(help="Side of a tile in LR pixels, or auto.")]
-Pixel = Annotated[float | None, typer.Option(help="Strength of the network's change: 0 is bicubic, 1 the network.")]
+Pixel = Annotated[
+    float | None, typer.Option(help="Strength of the network's change, 0 to 1.5: 0 is bicubic, 1 (the default) the network.")
+]
 Semantic = Annotated[float | None, typer.Option(help="Strength of generated detail, for models with a semantic adapter.")]
 
 
@@ -57,12 +59,14 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 @app.command()
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders (their pictures, not those of folders in them).")
+    ],
     out: Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="A file, or a folder (ends in a separator).")],
     model: Model = DEFAULT_MODEL,
     pixel: Pixel = None,
     semantic: Semantic = None,
-    outscale: Annotated[float | None, typer.Option(help="Factor of the result; by default the model's.")] = None,
+    outscale: Annotated[float | None, typer.Option(help="Factor of the result, up to 16; by default the model's.")] = None,
     tile: Tile = "auto",
     device: Device = "auto",
     format: Annotated[str, typer.Option(help="Format of files put into a folder: png, jpg, webp or tiff.")] = "png",
@@ -202,7 +206,9 @@ def train_base_command(
     folders: Annotated[list[Path], typer.Argument(metavar="HR_DIR...", help="Folders of HR pictures; the first gives validation.")],
     name: Annotated[str, typer.Option(help="Id of the model to write into your models folder.")],
     network: Annotated[str, typer.Option(help="Recipe: compact, compact-cooldown or srcnn.")] = "compact",
-    start: Annotated[Path | None, typer.Option(help="Weight file to go on from, as compact-cooldown does.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Model to go on from, as compact-cooldown does: an id or a weight file.")
+    ] = None,
     options: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder of checkpoints; by default runs/<name>. Resumed if there.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
@@ -224,7 +230,7 @@ def train_base_command(
         work or Path("runs") / name,
         pick(device),
         lambda line: print(json.dumps(line), flush=True),
-        start,
+        find_card(start).parts["weights"].path if start else None,
     )
     card = write_model(name, recipe, result)
     print(f"{card.id} is ready: validation Y-PSNR {result.report['validation_psnr_y']} dB")
@@ -233,7 +239,7 @@ def train_base_command(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port; by default the first free one from 7860.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; by default the first free one from 7860.")] = None,
     auth: Annotated[str | None, typer.Option(metavar="USER:PASSWORD", help="Ask for a name and a password.")] = None,
 ) -> None:
     """Start the page; what app.py does."""

@@ -68,7 +68,7 @@ def score(sr: Tensor, hr: Tensor, crop_border: int, lpips: Lpips | None) -> Scor
 
 
 def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run) -> float:
-    """LR consistency, dB: PSNR over RGB between ``lr`` and the antialiased bicubic downscale of the rendered picture.
+    """LR consistency, dB: PSNR over RGB of ``lr`` and the antialiased bicubic downscale of the rendered picture, clipped.
 
     Works strip by strip, so a large result is never held as floats; equals :func:`srgui.metrics.lr_consistency`.
 
@@ -76,7 +76,7 @@ def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run) -> f
         lr: (1, 3, h, w) in [0, 1].
     """
     height, width = lr.shape[-2:]
-    small = Resized(prepared, (height, width))
+    small = Resized(_Clipped(prepared), (height, width))
     total = 0.0
     for top in range(0, height, _ROWS):
         box = Box(top, 0, min(_ROWS, height - top), width)
@@ -84,6 +84,19 @@ def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run) -> f
         run.check()
     mse = total / lr.numel()
     return -10 * math.log10(mse) if mse > 0 else math.inf
+
+
+class _Clipped:
+    """A prepared picture as it is saved: in [0, 1]."""
+
+    def __init__(self, inner: Prepared) -> None:
+        self._inner, self.size = inner, inner.size
+
+    def render(self, setting: Setting, run: Run, region: Box | None = None) -> Tensor:
+        return self._inner.render(setting, run, region).clamp(0, 1)
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 def evaluate(

@@ -111,10 +111,10 @@ def upscale_files(
             picture = read_picture(task.input)
             prepared = PreparedPicture(restorer, picture, outscale, run)
             try:
-                prepared.save(task.output, Setting(values), run, settings=settings, quality=quality, overwrite=overwrite)
+                lost = prepared.save(task.output, Setting(values), run, settings=settings, quality=quality, overwrite=overwrite)
             finally:
                 prepared.close()
-            told(task, picture.notes)
+            told(task, (*picture.notes, *lost))
         except Cancelled:
             raise
         except SrguiError as error:

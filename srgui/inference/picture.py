@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srgui.images import Layout, Picture, layout_of, suffix_of, to_samples, to_tensor, write_picture
+from srgui.images import FORMATS, Layout, Picture, layout_of, suffix_of, to_samples, to_tensor, write_picture
 from srgui.inference.outscale import prepare_at
 from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
 
@@ -29,8 +29,8 @@ class PreparedPicture:
     def __init__(self, restorer: Restorer, picture: Picture, outscale: float, run: Run) -> None:
         self.picture = picture
         alpha = picture.alpha
-        colours = picture.rgb if alpha is None else _bleed(picture.rgb, alpha)
-        self.colours = prepare_at(restorer, Source(to_tensor(colours)), outscale, run)
+        self.lr = to_tensor(picture.rgb if alpha is None else _bleed(picture.rgb, alpha))
+        self.colours = prepare_at(restorer, Source(self.lr), outscale, run)
         self._alpha: Prepared | float | None = None
         if alpha is not None and alpha.min() == alpha.max():
             self._alpha = float(alpha.flat[0]) / np.iinfo(alpha.dtype).max
@@ -62,8 +62,11 @@ class PreparedPicture:
         quality: int = 95,
         overwrite: bool = False,
         seen: Callable[[int, np.ndarray], None] | None = None,
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Render strip by strip into the file; see :func:`srgui.images.write_picture` for formats and errors.
+
+        Returns:
+            What the format could not keep, for the user to know.
 
         Args:
             seen: called with each strip's first row and samples, for those who want a look while it passes.
@@ -80,6 +83,10 @@ class PreparedPicture:
             quality=quality,
             overwrite=overwrite,
         )
+        kind = FORMATS[suffix_of(path)]
+        reduced = f"{picture.depth} bits reduced to {layout.depth} for {kind}" if layout.depth < picture.depth else ""
+        flat = f"transparency put on white for {kind}" if self._alpha is not None and layout.channels % 2 else ""
+        return tuple(note for note in (reduced, flat) if note)
 
     def close(self) -> None:
         self.colours.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
     sessions = Sessions(folder / "uploads" / "results")
     with gr.Blocks(title="srgui", analytics_enabled=False, delete_cache=(3600, 24 * 3600), fill_width=True) as page:
         with gr.Row(elem_id="head"):
-            gr.HTML(f"<h1>srgui <small>{__version__}</small></h1><p>Image super-resolution that you can tune</p>", elem_id="title")
+            gr.HTML(f"<h1>srgui <small>{__version__}</small></h1><p>Enlarge pictures, and see what you get</p>", elem_id="title")
             gr.Button("Light / dark", size="sm", elem_id="look", scale=0, min_width=110)
         with gr.Tab("Upscale", id="upscale"):
             model = upscale_tab(sessions)
@@ -46,7 +48,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
     try:
         return _launch(page, host, port, auth, options)
     except OSError as error:
-        raise InputError(f"the page cannot listen on {host}:{port or 7860}: {error}; choose another --port") from error
+        raise InputError(f"the page cannot listen on {host}, port {port or 7860}: is it taken? Choose another --port") from error
 
 
 def _warm_up() -> None:
@@ -60,7 +62,7 @@ def _warm_up() -> None:
 def _launch(page: Any, host: str, port: int | None, auth: tuple[str, str] | None, options: dict[str, Any]) -> Any:
     from srgui.ui.theme import script, style, theme
 
-    return page.queue(default_concurrency_limit=4).launch(
+    app, url, _ = page.queue(default_concurrency_limit=4).launch(
         server_name=host,
         server_port=port,
         auth=auth,
@@ -72,8 +74,19 @@ def _launch(page: Any, host: str, port: int | None, auth: tuple[str, str] | None
         strict_cors=True,
         max_file_size="500mb",
         footer_links=["api"],
+        quiet=True,
+        prevent_thread_lock=True,
         **options,
     )
+    print(f"srgui is at {url} (stop it with Ctrl-C)", flush=True)
+    if host in ("127.0.0.1", "localhost") and _has_screen():
+        webbrowser.open(url)
+    page.block_thread()
+    return app
+
+
+def _has_screen() -> bool:
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def temporary_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,10 @@ def _download(sessions: Sessions, session: str, model: str | None) -> Iterator[t
 
 
 def _add(path: str) -> tuple[Any, ...]:
+    taken, stem = all_cards(), Path(path).stem
+    name = next(n for n in (stem, *(f"{stem}-{i}" for i in count(2))) if n not in taken)
     try:
-        card = add_model(Path(path))
+        card = add_model(Path(path), name)
     except SrguiError as error:
         return status_html(Status(str(error).replace(path, Path(path).name)), error=True), gr.skip(), gr.skip(), gr.skip()
     return _refreshed(f"{card.id} is ready: {card.description}.")

@@ -45,7 +45,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
     """Lay out the tab and bind its events; returns the model choice, which other tabs refresh."""
     with gr.Row(equal_height=False, elem_id="desk"):
         with gr.Column(scale=0, min_width=340, elem_id="panel"):
-            pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=150, elem_id="pictures")
+            pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=120, elem_id="pictures")
             problem = gr.HTML(elem_id="problem")
             examples = gr.Dataset(
                 components=[gr.Image(visible=False, render=False)],
@@ -55,7 +55,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
                 elem_id="examples",
             )
             model = gr.Dropdown(
-                model_choices(), value=DEFAULT_MODEL, label="Model", info="The network that adds the pixels.", elem_id="model"
+                model_choices(), value=DEFAULT_MODEL, label="Model", info=find_card(DEFAULT_MODEL).description, elem_id="model"
             )
             with gr.Row(elem_id="shape"):
                 scale = gr.Dropdown(
@@ -75,7 +75,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
             with gr.Accordion("Measure against a reference", open=False):
                 reference = gr.Radio(list(REFERENCES.items()), value="none", show_label=False, container=False, elem_id="reference")
                 hr = gr.File(
-                    label="HR reference (same name as the picture if several)",
+                    label="HR reference, same name",
                     file_count="multiple",
                     file_types=list(SUFFIXES),
                     height=110,
@@ -119,7 +119,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
     weighed = [pictures, sizes, model, scale, reference]
     for component in (sizes, model, scale, reference):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
-    model.change(lambda chosen: str(find_card(chosen).scale), model, scale, **private)
+    model.change(_describe, model, [scale, model], **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
     reference.change(
         lambda choice: (
@@ -168,6 +168,11 @@ def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple
         entries.append(sessions.shelf.put(Entry(session, path.name, {"lr": PictureLayer(picture)}, icc)))
     alerts = "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)
     return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False)
+
+
+def _describe(model: str) -> tuple[str, Any]:
+    card = find_card(model)
+    return str(card.scale), gr.update(info=card.description or card.title)
 
 
 def _forecast(pictures: list[str] | None, sizes: list[tuple[int, int]], model: str, scale: str, reference: str) -> tuple[str, Any]:
@@ -284,4 +289,4 @@ def _factor(text: str) -> float:
 
 def _bytes(path: Path) -> str:
     size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"

@@ -118,7 +118,7 @@ class _Worker:
             except Cancelled:
                 raise
             except SrguiError as error:
-                outcome.error = str(error)
+                outcome.error = str(error).replace(str(path), path.name)
             outcome.seconds = time.monotonic() - begun
             self.done.append(outcome)
             if index + 1 < total:
@@ -126,7 +126,8 @@ class _Worker:
                 self.tell(Status(f"{index + 1} of {total} done", share, self._left(share), list(self.done)))
         failed = sum(outcome.error is not None for outcome in self.done)
         seconds = time.monotonic() - self.started
-        text = f"{'Done' if not failed else f'{total - failed} of {total} done'} in {seconds:.1f} s."
+        what = f"{restorer.info.title} ×{order.outscale:g}"
+        text = f"{'Done' if not failed else f'{total - failed} of {total} done'} in {seconds:.1f} s with {what}."
         self.tell(Status(text, 1.0, 0.0, list(self.done), finished=True))
 
     def _one(self, restorer: Restorer, path: Path, output: Path, outcome: Done, run: Run) -> None:
@@ -137,7 +138,7 @@ class _Worker:
         layer = PreparedLayer(prepared, Setting(values))
         try:
             settings = embedded(restorer.info, values, order.outscale)
-            prepared.save(output, Setting(values), run, settings=settings, quality=order.quality, seen=layer.see)
+            lost = prepared.save(output, Setting(values), run, settings=settings, quality=order.quality, seen=layer.see)
             self.tell(Status(f"{path.name}: measuring…", None, None, list(self.done)))
             self._measure(prepared, Setting(values), hr, outcome, run)
         except BaseException:
@@ -148,7 +149,7 @@ class _Worker:
             layers["hr"] = PictureLayer(hr)
         icc = None if picture.grey else picture.icc
         outcome.entry = self.shelf.put(Entry(order.owner, path.name, dict(layers), icc))
-        outcome.file, outcome.notes = output, picture.notes
+        outcome.file, outcome.notes = output, (*picture.notes, *lost)
 
     def _pair(self, path: Path, scale: int) -> tuple[Picture, Picture | None]:
         """The picture to upscale, and the reference to compare with."""
@@ -175,7 +176,7 @@ class _Worker:
         return picture, hr_picture
 
     def _measure(self, prepared: PreparedPicture, setting: Setting, hr: Picture | None, outcome: Done, run: Run) -> None:
-        lr = prepared.picture.tensor()
+        lr = prepared.lr
         outcome.consistency = consistency(prepared.colours, setting, lr, run)
         height, width = prepared.size
         if hr is None or height * width > _MEASURED:
