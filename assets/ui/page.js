@@ -50,4 +50,5 @@ function listen() {
   });
   const look = localStorage.getItem("srgui-look");
   if (look) document.body.classList.toggle("dark", look === "dark");
+  document.body.dataset.srgui = "ready";
 }

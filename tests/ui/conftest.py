@@ -74,7 +74,7 @@ def page(server, browser):
     visitor.on("pageerror", lambda error: strange.append(f"script error: {error}"))
     visitor.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else strange.append(f"request to {r.url}"))
     visitor.goto(server)
-    visitor.wait_for_selector("#pictures input[type=file]", state="attached", timeout=60_000)
+    visitor.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
     yield visitor
     context.close()
     assert strange == []

@@ -285,7 +285,7 @@ def test_light_and_dark(page):
     page.click("#look")
     dark = page.evaluate("() => document.body.classList.contains('dark')")
     page.reload()
-    page.wait_for_selector("#pictures", timeout=60_000)
+    page.wait_for_selector("body[data-srgui=ready] #pictures", timeout=60_000)
     assert page.evaluate("() => document.body.classList.contains('dark')") == dark
     page.click("#look")
     assert page.evaluate("() => document.body.classList.contains('dark')") != dark
