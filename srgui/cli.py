@@ -289,7 +289,9 @@ def _print_scores(report: dict[str, Any]) -> None:
     for name, model, bicubic in [*rows, ("mean", report["mean"], report["bicubic"])]:
         print(f"{name[:28]:28} {_cells(model)}            {_cells(bicubic)}")
     settings = report["settings"]
-    print(f"Y of BT.601, {settings['crop_border']} pixels cropped, 8 bits; LPIPS: {settings['lpips']}")
+    net = settings["lpips"]
+    lpips = net if net.startswith("LPIPS") else f"LPIPS: {net}"
+    print(f"Y of BT.601, {settings['crop_border']} pixels cropped, 8 bits; {lpips}")
 
 
 def _cells(scores: dict[str, Any]) -> str:

@@ -44,6 +44,8 @@ function listen() {
     replacePictures(files);
   });
   document.addEventListener("click", (event) => {
+    const narrow = window.matchMedia("(max-width: 860px)").matches;
+    if (narrow && event.target.closest("#start")) document.querySelector("#viewer").scrollIntoView({ behavior: "smooth" });
     if (!event.target.closest("#look")) return;
     const dark = document.body.classList.toggle("dark");
     localStorage.setItem("srgui-look", dark ? "dark" : "light");

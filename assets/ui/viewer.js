@@ -7,6 +7,7 @@
 import { TILE, TileCache, clampOffset, levelFor, tilesIn } from "./tiles.js";
 
 const MAX_ZOOM = 32;
+const ZOOM_STEPS = [0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, MAX_ZOOM];
 
 // What shows through transparent pictures.
 function checkerboard(context) {
@@ -232,8 +233,8 @@ export class Viewer {
     const actions = {
       fit: () => this.fit(),
       full: () => this.setZoom(1),
-      in: () => this.setZoom(this.zoom * 1.5),
-      out: () => this.setZoom(this.zoom / 1.5),
+      in: () => this.setZoom(ZOOM_STEPS.find((step) => step > this.zoom * 1.01) ?? MAX_ZOOM),
+      out: () => this.setZoom(ZOOM_STEPS.findLast((step) => step < this.zoom / 1.01) ?? this.zoom / 2),
       split: () => this.setMode("split"),
       side: () => this.setMode("side"),
       reference: () => { this.left = this.left === "hr" ? "lr" : this.item.layers.hr ? "hr" : "lr"; this.redraw(); },
