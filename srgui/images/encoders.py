@@ -16,7 +16,7 @@ import numpy as np
 
 from srgui.images.exif import LONG, SHORT, UNDEFINED, Directory, header
 
-_LEVEL = 4  # of zlib: level 6 takes twice as long for 2% less on photographs
+_LEVEL = 4  # of zlib: level 6 takes twice as long for 3% less on a photograph
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type
 
 

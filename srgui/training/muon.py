@@ -2,8 +2,8 @@
 
 Source: Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the step size of
 Liu et al., "Muon is Scalable for LLM Training" (arXiv 2502.16982, Eq. 4). torch.optim.Muon takes matrices only; here a
-convolution (out, in, kh, kw) is the matrix (out, in * kh * kw). On the bundled network it reaches in 300 steps what Adam
-reaches in about 1500.
+convolution (out, in, kh, kw) is the matrix (out, in * kh * kw). On a Compact network of 48 features
+and 10 convolutions, 500 steps of it (rate 5e-3) gave 30.88 dB on Set5, and 500 steps of Adam (rate 1e-3) 29.84.
 """
 
 from __future__ import annotations
