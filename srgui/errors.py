@@ -22,6 +22,14 @@ class ModelError(SrguiError):
     """A model or a weight file is unknown, broken, hostile or not a super-resolution network."""
 
 
+class AdapterError(SrguiError):
+    """An adapter is unknown, broken, hostile, or does not fit the model it is put on."""
+
+
+class TrainingError(SrguiError):
+    """Training cannot start or go on; what was learned so far is kept."""
+
+
 class DownloadError(SrguiError):
     """A download failed or did not match its digest."""
 

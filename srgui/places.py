@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "assets"
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}  # devices of Windows
 
 
 def home() -> Path:
@@ -17,3 +18,12 @@ def home() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("srgui", appauthor=False)
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a model or an adapter can be called so: the name becomes a folder's, on any system."""
+    plain = text == Path(text).name and text.isprintable() and not set(text) & set('\\/:*?"<>|')
+    return plain and 0 < len(text) <= 100 and text[0] not in ".-~" and text.split(".")[0].lower() not in _RESERVED
+
+
+PLAIN_NAME = "use letters, digits, dots, dashes and underscores, no dot in front, and no name that Windows reserves"

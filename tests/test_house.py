@@ -23,9 +23,11 @@ ROOMS = (
     ("images",),
     ("degradations", "metrics"),
     ("models", "lora"),
-    ("inference", "training"),
+    ("inference",),
+    ("training",),  # validates with the engine that will run what it trains
     ("unfolding", "diffusion"),
     ("restorers", "evaluation"),
+    ("tuning", "reports"),
     ("ui",),
     ("cli",),
     ("__main__",),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srgui.errors import ModelError, near
-from srgui.places import ASSETS, home
+from srgui.places import ASSETS, PLAIN_NAME, home, is_plain_name
 
 SCHEMA = 1
 DEFAULT_MODEL = "srgui-compact-x4"
@@ -86,7 +86,7 @@ def _problems(content: Any) -> list[str]:
     problems += [f"{key} must be {kind.__name__}" for key, kind in known.items() if type(content.get(key, kind())) is not kind]
     if not problems and content["schema"] != SCHEMA:
         problems.append(f"schema {content['schema']} is not {SCHEMA}; update srgui")
-    if not problems and not _is_name(content["id"]):
+    if not problems and not is_plain_name(content["id"]):
         problems.append(f"id {content['id']!r} is not a plain name")
     if not problems and content["scale"] < 1:
         problems.append(f"scale {content['scale']} is not 1 or more")
@@ -100,7 +100,7 @@ def _part_problems(role: str, part: Any) -> list[str]:
     if not isinstance(part, dict) or not all(isinstance(value, str) for value in part.values()):
         return [f"part {role} must be a file name, or an object of file, url and sha256"]
     problems = [f"part {role} has an unknown field {key}" for key in part if key not in ("file", "url", "sha256")]
-    if not _is_name(part.get("file", "")):
+    if not is_plain_name(part.get("file", "")):
         problems.append(f"part {role} must name a file in the card's own folder")
     if not part.get("url", "https://").startswith(("https://", "http://")):
         problems.append(f"the url of part {role} must begin with https:// or http://")
@@ -115,13 +115,8 @@ def check_name(text: str) -> None:
     Raises:
         ModelError: it is not a plain name.
     """
-    if not _is_name(text):
-        raise ModelError(f"{text!r} cannot be a model's id; use letters, digits, dots, dashes and underscores, and no dot in front")
-
-
-def _is_name(text: str) -> bool:
-    plain = text == Path(text).name and text.isprintable() and not set(text) & set('\\:*?"<>|')
-    return plain and 0 < len(text) <= 100 and text[0] not in ".-~"
+    if not is_plain_name(text):
+        raise ModelError(f"{text!r} cannot be a model's id; {PLAIN_NAME}")
 
 
 def _part(folder: Path, model: str, value: str | Mapping[str, str]) -> Part:

@@ -50,6 +50,8 @@ class BaseRecipe:
     lr_rest: float = 1e-3
     warmup: int = 100
     ema: float = 0.998
+    decay: float = 0.0
+    noisy: float = 0.0
     held_out: int = 16
     validate_every: int = 250
     seed: int = 0
@@ -126,7 +128,7 @@ def train_base(
     if checkpoint.exists():
         state.load(checkpoint)
     started = time.monotonic() - state.seconds
-    batches = patches(pairs, recipe.batch, recipe.patch, recipe.seed, skip=state.step)
+    batches = patches(pairs, recipe.batch, recipe.patch, recipe.seed, state.step, recipe.noisy)
     while state.step < recipe.steps:
         loss = state.train_step(*next(batches))
         if state.step % recipe.validate_every == 0 or state.step == recipe.steps:
@@ -162,7 +164,7 @@ class _State:
         self.average = recipe.build().to(device).to(memory_format=torch.channels_last).requires_grad_(False)
         parameters = list(self.network.parameters())
         self.optimizers: list[torch.optim.Optimizer] = [
-            Muon([p for p in parameters if p.ndim == 4], lr=recipe.lr_conv),
+            Muon([p for p in parameters if p.ndim == 4], lr=recipe.lr_conv, decay=recipe.decay),
             torch.optim.Adam([p for p in parameters if p.ndim != 4], lr=recipe.lr_rest),
         ]
         self.step, self.seconds = 0, 0.0
@@ -259,7 +261,7 @@ def parse_recipe(network: str, options: Sequence[str]) -> BaseRecipe:
         if name not in settable:
             raise InputError(f"a recipe has no field {name!r} to set. {near(name, settable)}")
         kind = type(getattr(recipe, name))
-        least = 0 if name in ("seed", "ema", "convs") else 1 if kind is int else sys.float_info.min
+        least = 0 if name in ("seed", "ema", "convs", "decay", "noisy") else 1 if kind is int else sys.float_info.min
         try:
             number = kind(value)
         except ValueError as error:

@@ -21,10 +21,11 @@ class Muon(torch.optim.Optimizer):
         params: tensors of two dimensions or more; those of fewer belong to another optimizer.
         lr: the root mean square of an update is about ``0.2 * lr``.
         momentum: of the running mean of gradients.
+        decay: each step shrinks the weights by ``lr * decay`` of themselves.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(list(params), {"lr": lr, "momentum": momentum})
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, decay: float = 0.0) -> None:
+        super().__init__(list(params), {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -40,6 +41,7 @@ class Muon(torch.optim.Optimizer):
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(mean, group["momentum"]).reshape(p.shape[0], -1)
                 update = orthogonalise(update) * (0.2 * max(update.shape) ** 0.5)
+                p.mul_(1 - group["lr"] * group["decay"])
                 p.sub_(update.reshape(p.shape), alpha=group["lr"])
         return loss
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from srgui.degradations import bicubic_lr, crop_to_multiple
+from srgui.degradations.steps import gaussian_noise, to_float, to_uint8
 from srgui.errors import InputError
 from srgui.images import list_pictures, read_picture
 
@@ -67,9 +68,10 @@ def digest(paths: Sequence[Path]) -> str:
     return sha.hexdigest()
 
 
-def patches(pairs: Sequence[Pair], batch: int, patch: int, seed: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def patches(pairs: Sequence[Pair], batch: int, patch: int, seed: int, skip: int = 0, noisy: float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield endless random batches, LR (batch, 3, patch, patch) and HR (batch, 3, patch * s, patch * s) in [0, 1].
 
+    A share ``noisy`` of the LR patches gets Gaussian noise of sigma U[0, 60] / 255, so that a network meets noise at all.
     A picture is drawn with a probability proportional to the square root of its area; flips and quarter turns are random.
     Step ``n`` depends on ``(seed, n)`` alone, so a run resumed with ``skip`` sees what the uninterrupted run would have seen.
     """
@@ -90,6 +92,8 @@ def patches(pairs: Sequence[Pair], batch: int, patch: int, seed: int, skip: int 
             lr, hr = np.rot90(lr, turns), np.rot90(hr, turns)
             if flip:
                 lr, hr = lr[:, ::-1], hr[:, ::-1]
+            if rng.random() < noisy:
+                lr = to_uint8(gaussian_noise(to_float(lr), rng.uniform(0, 60), False, rng))
             lrs.append(lr)
             hrs.append(hr)
         yield _to_batch(lrs), _to_batch(hrs)
