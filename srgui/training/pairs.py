@@ -68,7 +68,9 @@ def digest(paths: Sequence[Path]) -> str:
     return sha.hexdigest()
 
 
-def patches(pairs: Sequence[Pair], batch: int, patch: int, seed: int, skip: int = 0, noisy: float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:
+def patches(
+    pairs: Sequence[Pair], batch: int, patch: int, seed: int, skip: int = 0, noisy: float = 0.0
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield endless random batches, LR (batch, 3, patch, patch) and HR (batch, 3, patch * s, patch * s) in [0, 1].
 
     A share ``noisy`` of the LR patches gets Gaussian noise of sigma U[0, 60] / 255, so that a network meets noise at all.
