@@ -8,12 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srgui.degradations import DEGRADATIONS, bicubic_lr, crop_to_multiple, degrade, kernels, realworld, rng_for, steps
-from srgui.degradations.camera import CameraParameters
+from srgui.degradations import (
+    DEGRADATIONS,
+    bicubic_lr,
+    check_degradation,
+    crop_to_multiple,
+    degrade,
+    direct,
+    find_degradation,
+    is_random,
+    kernels,
+    realworld,
+    rng_for,
+    steps,
+)
+from srgui.degradations.light import CAMERA
 from srgui.degradations.realworld import FIRST, SECOND, draw_kernel
 from srgui.errors import InputError
 
-RANDOM = ["camera", "realworld"]
+RANDOM = ["camera", "realworld", "kernels"]
 ELLIPSES = [kernels.Ellipse(1.5, 1.5), kernels.Ellipse(2.5, 0.7, 0.6), kernels.Ellipse(0.2, 3.0, -2.0)]
 
 
@@ -210,11 +223,11 @@ def test_jpeg_loses_more_at_a_lower_quality() -> None:
 @pytest.mark.parametrize("scale", [2, 4])
 def test_camera_draws_within_its_ranges_and_fills_them(scale: int) -> None:
     rng = rng_for(0, "a")
-    draws = [CameraParameters.draw(scale, rng) for _ in range(2000)]
+    draws = [CAMERA.draw(scale, rng) for _ in range(2000)]
     cases: list[tuple[list[float], float, float]] = [
         ([d.sigma * 2 / scale for d in draws], 0.4, 1.2),
         ([d.noise for d in draws], 1, 6),
-        ([d.quality for d in draws], 60, 95),
+        ([d.quality or 0 for d in draws], 60, 95),
     ]
     for values, low, high in cases:
         margin = 0.03 * (high - low)
@@ -246,8 +259,155 @@ def test_resize_factors_follow_their_stage(stage: realworld.Stage) -> None:
 def test_random_degradations_lose_more_than_bicubic_and_still_show_the_picture() -> None:
     hr = photo(96, 128)
     clean = bicubic_lr(hr, 2).astype(float)
-    for name in RANDOM:
+    for name in ("camera", "realworld"):
         for seed in range(8):
             lr = degrade(name, hr, 2, rng_for(seed, "a")).astype(float)
             assert 1 < np.abs(lr - clean).mean() < 40
             assert np.corrcoef(lr.ravel(), clean.ravel())[0, 1] > 0.8
+
+
+# One text for every degradation
+
+
+def test_camera_is_custom_with_its_ranges() -> None:
+    text = "custom:blur=0.4-1.2,noise=1-6,jpeg=60-95"
+    for scale in (2, 3, 4):
+        for seed in range(4):
+            camera, custom = (degrade(name, photo(61, 47), scale, rng_for(seed, "a")) for name in ("camera", text))
+            assert np.array_equal(camera, custom)
+    reordered = degrade("custom:jpeg=60-95,noise=1-6,blur=0.4-1.2", photo(61, 47), 2, rng_for(0, "a"))
+    assert np.array_equal(reordered, degrade("camera", photo(61, 47), 2, rng_for(0, "a")))
+
+
+def test_custom_steps_are_what_they_say() -> None:
+    hr = photo(60, 80)
+    rng = rng_for(0, "a")
+    image = steps.to_float(hr)
+    plain = steps.bicubic_down(image, 2)
+    for sigma in (0.7, 1.5):
+        blurred = steps.bicubic_down(
+            steps.blur(image, kernels.gaussian(2 * int(np.ceil(4 * sigma)) + 1, kernels.Ellipse(sigma, sigma))), 2
+        )
+        assert np.array_equal(degrade(f"custom:blur={sigma}", hr, 2, rng), steps.to_uint8(blurred))
+    assert np.array_equal(degrade("custom:blur=0", hr, 2, rng), steps.to_uint8(plain))
+    assert np.array_equal(degrade("custom:jpeg=50", hr, 2, rng), steps.to_uint8(steps.jpeg(plain, 50)))
+    noise = degrade("custom:noise=9", np.full((400, 400, 3), 128, np.uint8), 2, rng).astype(float) - 128
+    assert noise.std() == pytest.approx(9, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "random"),
+    [
+        ("bicubic", False),
+        ("camera", True),
+        ("realworld", True),
+        ("kernels", True),
+        ("custom:blur=1", False),
+        ("custom:blur=1-1.0,jpeg=80", False),
+        ("custom:noise=0", False),
+        ("custom:noise=3", True),
+        ("custom:blur=1-2", True),
+        ("custom:jpeg=80-81", True),
+    ],
+)
+def test_random_is_what_depends_on_the_generator(text: str, random: bool) -> None:
+    check_degradation(text)
+    assert is_random(text) == random
+    results = [degrade(text, photo(48, 64), 2, rng_for(seed, "a")) for seed in range(8)]
+    assert any(not np.array_equal(results[0], other) for other in results) == random
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("camra", "unknown degradation 'camra'. Did you mean camera?"),
+        ("custom", "unknown degradation 'custom'. Did you mean custom:?"),
+        ("", "unknown degradation ''. Known: bicubic, camera, custom:, kernels, realworld."),
+        ("custom:", "no step ''"),
+        ("custom:blurr=1", "no step 'blurr', as in custom:blur=0.4-1.2,noise=1-6,jpeg=60-95. Did you mean blur?"),
+        ("custom:blur", "'blur' is neither a value nor a range"),
+        ("custom:blur=-1", "'blur=-1' is neither a value nor a range"),
+        ("custom:blur=nan", "'blur=nan' is neither"),
+        ("custom:blur=1-2-3", "'blur=1-2-3' is neither"),
+        ("custom:blur=1,", "no step ''"),
+        ("custom:blur=1,blur=2", "names blur twice"),
+        ("custom:blur=11", "blur=11 is out of range; blur goes from 0 to 10"),
+        ("custom:noise=6-1", "noise=6-1 is out of range; noise goes from 0 to 100, the lower value first"),
+        ("custom:jpeg=0-90", "jpeg=0-90 is out of range; jpeg goes from 1 to 100"),
+        ("custom:jpeg=70.5", "jpeg=70.5 is no JPEG quality; give whole numbers"),
+    ],
+)
+def test_what_is_no_degradation_is_told_why(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_degradation(text)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# The family of the 12 kernels
+
+
+def test_kernels_of_the_family_are_kernels() -> None:
+    rng = rng_for(0, "a")
+    drawn = [direct.draw_kernel(rng) for _ in range(400)]
+    for kernel in drawn:
+        assert kernel.shape == (25, 25)
+        assert kernel.min() >= 0
+        assert kernel.sum() == pytest.approx(1, abs=1e-9)
+    symmetric = [kernel for kernel in drawn if np.allclose(kernel, kernel[::-1, ::-1], rtol=0, atol=1e-14)]
+    assert 0.4 < len(symmetric) / len(drawn) < 0.6  # the Gaussian half
+    variances = np.array([eigenvalues(kernel) for kernel in symmetric])
+    assert 0.55 < variances.min() < 1.5
+    assert 9 < variances.max() < 12  # a little is lost beyond 25 x 25
+    spreads = np.sqrt([eigenvalues(kernel)[1] for kernel in drawn if not any(kernel is other for other in symmetric)])
+    assert np.percentile(spreads, 10) < 2.5
+    assert np.percentile(spreads, 90) > 5  # the motion kernels of the 12 have 3.7 to 6.4
+
+
+def eigenvalues(kernel: np.ndarray) -> np.ndarray:
+    """Of the covariance, ascending."""
+    where = np.mgrid[: len(kernel), : len(kernel)].reshape(2, -1)
+    return np.linalg.eigvalsh(np.cov(where, aweights=kernel.ravel(), ddof=0))
+
+
+def test_direct_downsampling_keeps_the_upper_left_of_a_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    hr = photo(66, 50)
+    kernel = kernels.motion(25, rng_for(0, "a"))
+    monkeypatch.setattr(direct, "draw_kernel", lambda rng: kernel)
+    for scale in (1, 2, 3):
+        cropped = crop_to_multiple(hr, scale) / 255
+        expected = ndimage.convolve(cropped, kernel[..., None], mode="mirror")[::scale, ::scale]
+        lr = degrade("kernels", hr, scale, rng_for(0, "a"))
+        assert np.abs(lr - expected * 255).max() <= 0.5 + 1e-6
+
+
+# Regions
+
+
+@pytest.mark.parametrize("text", ["bicubic", "custom:blur=0.8", "custom:blur=2.5", "kernels"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_what_lies_beyond_the_reach_does_not_matter(text: str, scale: int) -> None:
+    hr = np.random.default_rng(0).integers(0, 256, (60 * scale, 72 * scale, 3), dtype=np.uint8)
+    reach = find_degradation(text).reach(scale)
+    whole = degrade(text, hr, scale, rng_for(1, "a"))
+    top, left, side = 24, 30, 9
+    area = tuple(slice((start - reach) * scale, (start + side + reach) * scale) for start in (top, left))
+    part = degrade(text, hr[area], scale, rng_for(1, "a"))
+    assert np.array_equal(part[reach:-reach, reach:-reach], whole[top : top + side, left : left + side])
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_filters_of_the_long_chain_do_not_reach_further(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JPEG carries a change to the whole of a block, and shot noise depends on all levels: both apart."""
+    monkeypatch.setattr(steps, "jpeg", lambda image, quality: image)
+    monkeypatch.setattr(steps, "poisson_noise", lambda image, strength, grey, rng: image)
+    reach, side = find_degradation("realworld").reach(scale), 6
+    hr = photo((2 * reach + side + 20) * scale, (2 * reach + side + 20) * scale)
+    changed = np.random.default_rng(0).integers(0, 256, hr.shape, dtype=np.uint8)
+    inside = slice(10 * scale, (10 + 2 * reach + side) * scale)
+    changed[inside, inside] = hr[inside, inside]
+    seen = slice(10 + reach, 10 + reach + side)
+    for seed in range(25):
+        one, other = (degrade("realworld", picture, scale, rng_for(seed, "a"))[seen, seen] for picture in (hr, changed))
+        assert np.array_equal(one, other)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi
+from math import ceil, pi
 from typing import TypeVar
 
 import numpy as np
@@ -75,6 +75,14 @@ def realworld_lr(hr: np.ndarray, scale: int, rng: np.random.Generator) -> np.nda
     if sinc_first:
         image = _jpeg(image, SECOND, rng)
     return steps.to_uint8(image)
+
+
+def reach(scale: int) -> int:
+    """LR pixels by which the filters of the chain reach at most beyond an LR pixel, each at the smallest size it may meet."""
+    radius, support = max(_SIZES) // 2, 2  # of a kernel, and of bicubic interpolation
+    small = FIRST.resize_range[0]
+    in_hr = radius + support + (radius + support) / small
+    return ceil(in_hr / scale + support / SECOND.resize_range[0]) + radius
 
 
 def draw_kernel(sigma: Range, rng: np.random.Generator) -> np.ndarray:

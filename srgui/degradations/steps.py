@@ -16,6 +16,19 @@ _JPEG_SIDE = 65500
 _LUMA = np.array([0.2989, 0.5870, 0.1140])
 
 
+def filter_threads(number: int) -> int:
+    """Set in how many threads OpenCV filters; returns in how many it did.
+
+    A process that filters in several must be set to 1 before it is forked: a fork of it that sets another number waits for ever
+    for threads that did not come along.
+    """
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(number)
+    return before
+
+
 def to_float(image: np.ndarray) -> np.ndarray:
     """uint8 -> float64 in [0, 1]."""
     return np.asarray(image, np.float64) / 255
@@ -28,7 +41,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Filter with a symmetric ``kernel``; the border is mirrored without repeating the edge pixel."""
+    """Correlate with ``kernel``; the border is mirrored without repeating the edge pixel."""
     import cv2
 
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
