@@ -13,7 +13,9 @@ import threading
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, log10
 from pathlib import Path
@@ -29,15 +31,10 @@ from srgui.resample import resize
 
 Channel = Literal["Y", "RGB"]
 LpipsNet = Literal["alex", "vgg", "squeeze"]
+Scores = dict[str, float | None]  # psnr_y, ssim_y, lpips; None where one cannot be computed
 
 _SSIM_WINDOW = 11
 _SSIM_SIGMA = 1.5
-_CHECKPOINTS: dict[LpipsNet, str] = {
-    "alex": "alexnet-owt-7be5be79.pth",
-    "vgg": "vgg16-397923af.pth",
-    "squeeze": "squeezenet1_1-b8a52dc0.pth",
-}
-_SMALLEST: dict[LpipsNet, int] = {"alex": 31, "vgg": 16, "squeeze": 17}  # the last pooling needs one whole window
 _HOST = "https://download.pytorch.org/models/"
 _CONNECT_SECONDS = 3.0
 
@@ -126,6 +123,109 @@ def lr_consistency(sr: Tensor, lr: Tensor, *, crop_border: int = 0) -> float:
     return psnr(resize(_double(sr), height, width), lr, channel="RGB", crop_border=crop_border)
 
 
+class BackboneUnavailable(MetricUnavailable):
+    """The weights of a backbone cannot be had.
+
+    Attributes:
+        reason: the cause alone, without this machine's folders: a card may quote it.
+        answered: the host gave an answer, so it may yet have another backbone.
+    """
+
+    def __init__(self, message: str, reason: str, answered: bool) -> None:
+        super().__init__(message)
+        self.reason, self.answered = reason, answered
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The feature layers of a classifier of torchvision: a file in torch.hub's folder (``TORCH_HOME``).
+
+    Attributes:
+        use: what cannot be computed without it, as messages say it.
+        file: its name on the host, with the first digits of its sha256 at the end.
+        smallest: pixels that a side of a picture needs, so that the last pooling has one whole window.
+    """
+
+    use: str
+    name: str
+    file: str
+    smallest: int
+
+    @property
+    def path(self) -> Path:
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.file
+
+    def fetch(self) -> None:
+        """Download it; without a network this fails after a few seconds.
+
+        Raises:
+            BackboneUnavailable: it cannot be had; the message is the reason.
+        """
+        url, digest = _HOST + self.file, Path(self.file).stem.rsplit("-", 1)[1]
+        try:
+            _probe(url)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(self.path), hash_prefix=digest, progress=False)
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: another digest than expected
+            answered = isinstance(error, urllib.error.HTTPError)
+            cause = error if answered else getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            reason = " ".join(str(cause).split())
+            raise BackboneUnavailable(
+                f"{self.use} not available: the {self.name} backbone cannot be downloaded from {url} ({reason}); "
+                f"put the file into {self.path.parent}",
+                reason,
+                answered,
+            ) from error
+
+    def load_into(self, trunk: torch.nn.Module) -> None:
+        """Give ``trunk`` these weights; its keys are torchvision's with one name of any kind in place of ``features``.
+
+        Raises:
+            MetricUnavailable: the file is broken or holds something else. It is never unpickled unsafely.
+        """
+        path = self.path
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+            trunk.load_state_dict({key: weights["features." + key.split(".", 1)[1]] for key in trunk.state_dict()})
+        except (RuntimeError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise MetricUnavailable(
+                f"{self.use} not available: {path} is not the {self.name} backbone ({type(error).__name__}); "
+                "delete it to have it downloaded"
+            ) from error
+
+
+LPIPS_BACKBONES: dict[LpipsNet, Backbone] = {
+    "alex": Backbone("LPIPS", "alex", "alexnet-owt-7be5be79.pth", 31),
+    "vgg": Backbone("LPIPS", "vgg", "vgg16-397923af.pth", 16),
+    "squeeze": Backbone("LPIPS", "squeeze", "squeezenet1_1-b8a52dc0.pth", 17),
+}
+
+
+def score(sr: Tensor, hr: Tensor, crop_border: int, lpips: Lpips | None) -> Scores:
+    """PSNR and SSIM on Y and LPIPS of an SR picture rounded to 8 bits; None where one cannot be computed.
+
+    Args:
+        sr, hr: (1, 3, H, W) in [0, 1].
+        crop_border: pixels left out on every side for PSNR and SSIM.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    sr = round_to_8bit(sr)
+    return {
+        "psnr_y": _or_none(lambda: psnr(sr, hr, channel="Y", crop_border=crop_border)),
+        "ssim_y": _or_none(lambda: ssim(sr, hr, channel="Y", crop_border=crop_border)),
+        "lpips": _or_none(lambda: lpips(sr, hr)) if lpips is not None else None,
+    }
+
+
+def _or_none(compute: Callable[[], float]) -> float | None:
+    try:
+        return compute()
+    except MetricUnavailable:
+        return None
+
+
 class Lpips:
     """Learned perceptual distance (Zhang et al. 2018, arXiv 1801.03924, version 0.1), 0 for identical pictures.
 
@@ -147,8 +247,8 @@ class Lpips:
             MetricUnavailable: a side is too short for the backbone.
         """
         _check_pair(sr, hr)
-        if min(sr.shape[-2:]) < _SMALLEST[self.net]:
-            smallest = _SMALLEST[self.net]
+        smallest = LPIPS_BACKBONES[self.net].smallest
+        if min(sr.shape[-2:]) < smallest:
             raise MetricUnavailable(f"LPIPS not available: {self.net} needs {smallest} x {smallest} pixels, not {_size(sr)}")
         device = sr.device
         if device not in self._models:
@@ -156,6 +256,13 @@ class Lpips:
         with torch.inference_mode():
             distance = self._models[device](sr.float(), hr.to(device).float(), normalize=True)
         return float(distance)
+
+    def network(self) -> torch.nn.Module:
+        """A copy to train against, frozen, on the CPU.
+
+        Its ``forward(sr, hr, normalize=True)`` takes (N, 3, H, W) in [0, 1] and gives (N, 1, 1, 1), with a gradient to either.
+        """
+        return deepcopy(self._models[torch.device("cpu")])
 
 
 def load_lpips(net: Literal["auto"] | LpipsNet = "auto") -> Lpips:
@@ -168,26 +275,24 @@ def load_lpips(net: Literal["auto"] | LpipsNet = "auto") -> Lpips:
         MetricUnavailable: the backbone is neither on the machine nor to be had, or the packages are not; the message is the
             reason. Without a network this takes a few seconds.
     """
-    if net != "auto" and net not in _CHECKPOINTS:
-        raise InputError(f"there is no LPIPS net {net!r}. {near(net, ['auto', *_CHECKPOINTS])}")
+    if net != "auto" and net not in LPIPS_BACKBONES:
+        raise InputError(f"there is no LPIPS net {net!r}. {near(net, ['auto', *LPIPS_BACKBONES])}")
     _import_lpips()
-    nets = list(_CHECKPOINTS) if net == "auto" else [net]
+    nets = list(LPIPS_BACKBONES) if net == "auto" else [net]
     for candidate in nets:
-        if _checkpoint(candidate).exists():
-            return _load(candidate, _checkpoint(candidate))
+        if LPIPS_BACKBONES[candidate].path.exists():
+            return _load(candidate, LPIPS_BACKBONES[candidate].path)
     refusals = []
     for candidate in nets:
         try:
-            _download(candidate)
-        except urllib.error.HTTPError as error:  # the host answers, so it may yet have the next one
-            refusals.append(f"{_CHECKPOINTS[candidate]}: {error}")
+            LPIPS_BACKBONES[candidate].fetch()
+        except BackboneUnavailable as error:
+            if not error.answered:
+                raise
+            refusals.append(f"{LPIPS_BACKBONES[candidate].file}: {error.reason}")
             continue
-        return _load(candidate, _checkpoint(candidate))
+        return _load(candidate, LPIPS_BACKBONES[candidate].path)
     raise MetricUnavailable(f"LPIPS not available: its backbone is not on this machine, and {_HOST} refused {'; '.join(refusals)}")
-
-
-def _checkpoint(net: LpipsNet) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / _CHECKPOINTS[net]
 
 
 def _import_lpips() -> ModuleType:
@@ -204,42 +309,16 @@ def _import_lpips() -> ModuleType:
 
 @lru_cache(maxsize=8)
 def _load(net: LpipsNet, checkpoint: Path) -> Lpips:
-    """lpips is built with a random trunk and given its weights here: left to itself it would unpickle the file unsafely."""
+    """lpips is built with a random trunk and given its weights here: left to itself it would unpickle the file unsafely.
+
+    Outside of inference mode, whoever asks first: a copy may be trained against.
+    """
     lpips = _import_lpips()
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         warnings.filterwarnings("ignore", category=UserWarning, module=r"torchvision\.")  # lpips calls it by a deprecated keyword
         model: torch.nn.Module = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    trunk = cast(torch.nn.Module, model.net)
-    try:
-        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        trunk.load_state_dict({key: weights["features." + key.split(".", 1)[1]] for key in trunk.state_dict()})
-    except (RuntimeError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise MetricUnavailable(
-            f"LPIPS not available: {checkpoint} is not the {net} backbone ({type(error).__name__}); delete it to have it downloaded"
-        ) from error
+        LPIPS_BACKBONES[net].load_into(cast(torch.nn.Module, model.net))
     return Lpips(net, model.requires_grad_(False))
-
-
-def _download(net: LpipsNet) -> None:
-    """Fetch a backbone into torch.hub's folder.
-
-    Raises:
-        urllib.error.HTTPError: the host answers but does not give it.
-        MetricUnavailable: it cannot be had for any other reason.
-    """
-    target, url = _checkpoint(net), _HOST + _CHECKPOINTS[net]
-    digest = target.stem.rsplit("-", 1)[1]
-    try:
-        _probe(url)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(target), hash_prefix=digest, progress=False)
-    except urllib.error.HTTPError:
-        raise
-    except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: another digest than expected
-        reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise MetricUnavailable(
-            f"LPIPS not available: the {net} backbone cannot be downloaded from {url} ({reason}); put the file into {target.parent}"
-        ) from error
 
 
 def _probe(url: str) -> None:

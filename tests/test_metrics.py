@@ -203,7 +203,7 @@ def test_lpips_is_zero_for_identical_pictures_and_grows(monkeypatch: pytest.Monk
 def test_smallest_picture_of_each_backbone(net: metrics.LpipsNet) -> None:
     package = pytest.importorskip("lpips")
     lpips = metrics.Lpips(net, package.LPIPS(net=net, pnet_rand=True, verbose=False))
-    smallest = metrics._SMALLEST[net]
+    smallest = metrics.LPIPS_BACKBONES[net].smallest
     lpips(torch.rand(1, 3, smallest, 40), torch.rand(1, 3, smallest, 40))
     below = torch.rand(1, 3, smallest - 1, 40)
     with pytest.raises(MetricUnavailable, match=f"{net} needs {smallest} x {smallest} pixels, not 40 x {smallest - 1}"):
@@ -265,6 +265,43 @@ def test_lpips_auto_goes_on_where_the_host_refuses_one_file(no_backbone: Path, m
     with pytest.raises(MetricUnavailable, match=r"refused.*404"):
         load_lpips()
     assert asked == ["alexnet", "vgg16", "squeezenet1_1"]
+
+
+@needs_backbone
+def test_lpips_can_be_trained_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(TORCH_HOME))
+    metrics._load.cache_clear()
+    with torch.inference_mode():
+        lpips = load_lpips("squeeze")
+    network = lpips.network()
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    sr, hr = (x.expand(2, -1, -1, -1).clone() for x in noisy_pair(40, 40))
+    distances = network(sr.requires_grad_(), hr, normalize=True)
+    assert distances.shape == (2, 1, 1, 1)
+    assert distances[0].item() == pytest.approx(lpips(sr[:1], hr[:1]), rel=1e-5)
+    distances.sum().backward()
+    assert sr.grad is not None and float(sr.grad.abs().amax()) > 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (urllib.error.URLError("Name or service not known"), "Name or service not known"),
+        (PermissionError(13, "Permission denied", "a/folder/of/somebody"), "Permission denied"),
+        (urllib.error.HTTPError("url", 404, "Not Found", Message(), None), "HTTP Error 404: Not Found"),
+    ],
+)
+def test_a_backbone_that_cannot_be_had_gives_the_cause_alone(
+    failure: OSError, reason: str, no_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> NoReturn:
+        raise failure
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(metrics.BackboneUnavailable) as caught:
+        metrics.LPIPS_BACKBONES["alex"].fetch()
+    assert caught.value.reason == reason
+    assert caught.value.answered == isinstance(failure, urllib.error.HTTPError)
 
 
 @needs_backbone
