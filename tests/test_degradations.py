@@ -23,6 +23,7 @@ from srgui.degradations import (
     steps,
 )
 from srgui.degradations.light import CAMERA
+from srgui.degradations.motion import motion_kernel
 from srgui.degradations.realworld import FIRST, SECOND, draw_kernel
 from srgui.errors import InputError
 
@@ -373,7 +374,7 @@ def eigenvalues(kernel: np.ndarray) -> np.ndarray:
 def test_direct_downsampling_keeps_the_upper_left_of_a_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     hr = photo(66, 50)
-    kernel = kernels.motion(25, rng_for(0, "a"))
+    kernel = motion_kernel(25, rng_for(0, "a"))
     monkeypatch.setattr(direct, "draw_kernel", lambda rng: kernel)
     for scale in (1, 2, 3):
         cropped = crop_to_multiple(hr, scale) / 255

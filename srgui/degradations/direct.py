@@ -15,6 +15,7 @@ import numpy as np
 
 from srgui.degradations import kernels
 from srgui.degradations.bicubic import checked
+from srgui.degradations.motion import motion_kernel
 from srgui.degradations.steps import blur, to_float, to_uint8
 
 SIZE = 25
@@ -24,7 +25,7 @@ _VARIANCE = (0.6, 12.0)
 def draw_kernel(rng: np.random.Generator) -> np.ndarray:
     """A (25, 25) motion or Gaussian kernel, each in half of the draws."""
     if rng.random() < 0.5:
-        return kernels.motion(SIZE, rng)
+        return motion_kernel(SIZE, rng)
     sigma_x, sigma_y = (sqrt(rng.uniform(*_VARIANCE)) for _ in range(2))
     return kernels.gaussian(SIZE, kernels.Ellipse(sigma_x, sigma_y, rng.uniform(0, pi)))
 

@@ -10,8 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from srgui.degradations.bicubic import checked
-from srgui.degradations.kernels import Ellipse, gaussian
-from srgui.degradations.steps import bicubic_down, blur, gaussian_noise, jpeg, to_float, to_uint8
+from srgui.degradations.steps import bicubic_down, gaussian_blur, gaussian_noise, jpeg, to_float, to_uint8
 from srgui.errors import InputError, near
 
 Range = tuple[float, float]
@@ -73,7 +72,7 @@ class Light:
         image = to_float(checked(hr, scale))
         drawn = self.draw(scale, rng)
         if drawn.sigma:
-            image = blur(image, gaussian(2 * ceil(4 * drawn.sigma) + 1, Ellipse(drawn.sigma, drawn.sigma)))
+            image = gaussian_blur(image, drawn.sigma)
         lr = bicubic_down(image, scale)
         if drawn.noise:
             lr = gaussian_noise(lr, drawn.noise, False, rng)

@@ -7,9 +7,11 @@ little that they round to the same 8-bit values.
 from __future__ import annotations
 
 import io
+from math import ceil
 
 import numpy as np
 
+from srgui.degradations.kernels import Ellipse, gaussian
 from srgui.errors import InputError
 
 _JPEG_SIDE = 65500
@@ -45,6 +47,14 @@ def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     import cv2
 
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+
+def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Filter with the circular Gaussian of standard deviation ``sigma`` > 0 pixels, cut at 4 sigma, by columns and rows."""
+    import cv2
+
+    axis = gaussian(2 * ceil(4 * sigma) + 1, Ellipse(sigma, sigma)).sum(axis=0)
+    return cv2.sepFilter2D(image, -1, axis, axis, borderType=cv2.BORDER_REFLECT_101)
 
 
 def resize(image: np.ndarray, height: int, width: int, mode: str) -> np.ndarray:
