@@ -85,7 +85,8 @@ class AdapterCard:
         """The text of ``card.json``."""
         content = {"schema": SCHEMA, **asdict(self)}
         del content["path"]
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace").decode()  # names of files may hold lone surrogates
 
 
 def read_card(folder: Path) -> AdapterCard:

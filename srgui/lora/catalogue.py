@@ -132,7 +132,7 @@ def import_adapter(
 def _name_of(path: Path) -> str:
     if path.stem == "adapter_model":
         path = path.parent
-    return path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().name if os.path.isdir(path) else path.stem  # noqa: PTH112 - see find_adapter
 
 
 def _new_card(found: Foreign, name: str, path: Path, base: Base, scale: int) -> AdapterCard:

@@ -144,7 +144,7 @@ def _not_written(path: Path, error: OSError) -> OutputError:
 
 def _folder_of(path: Path) -> Path | None:
     """The folder that an adapter is: ``path`` itself, or the one around it where ``path`` is a file in peft's layout."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         return path
     return path.parent if path.stem == "adapter_model" and (path.parent / CONFIG).is_file() else None
 
