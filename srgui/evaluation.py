@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srgui.degradations import crop_to_multiple, degrade, rng_for
-from srgui.errors import InputError, MetricUnavailable, SrguiError
+from srgui.errors import InputError, SrguiError
 from srgui.images import Layout, Picture, list_pictures, read_picture, to_samples, to_tensor, write_picture
 from srgui.inference.batch import names
 from srgui.inference.outscale import Resized
-from srgui.metrics import Lpips, psnr, round_to_8bit, ssim
+from srgui.metrics import Lpips, Scores, score
 from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
 from srgui.resample import resize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Scores = dict[str, float | None]
 _ROWS = 64
 
 
@@ -47,24 +46,6 @@ class Measured:
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, **self.model, "bicubic": self.bicubic}
-
-
-def score(sr: Tensor, hr: Tensor, crop_border: int, lpips: Lpips | None) -> Scores:
-    """PSNR and SSIM on Y and LPIPS of an SR picture rounded to 8 bits; None where one cannot be computed.
-
-    Args:
-        sr, hr: (1, 3, H, W) in [0, 1].
-        crop_border: pixels left out on every side for PSNR and SSIM.
-
-    Raises:
-        InputError: the sizes differ.
-    """
-    sr = round_to_8bit(sr)
-    return {
-        "psnr_y": _or_none(lambda: psnr(sr, hr, channel="Y", crop_border=crop_border)),
-        "ssim_y": _or_none(lambda: ssim(sr, hr, channel="Y", crop_border=crop_border)),
-        "lpips": _or_none(lambda: lpips(sr, hr)) if lpips is not None else None,
-    }
 
 
 def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run) -> float:
@@ -99,6 +80,15 @@ class _Clipped:
         self._inner.close()
 
 
+def restore(restorer: Restorer, lr: Tensor, setting: Setting, run: Run) -> Tensor:
+    """The whole result for ``lr`` (1, 3, h, w) in [0, 1], clipped: (1, 3, h * s, w * s)."""
+    prepared = restorer.prepare(Source(lr), run)
+    try:
+        return prepared.render(setting, run).clamp(0, 1)
+    finally:
+        prepared.close()
+
+
 def evaluate(
     restorer: Restorer,
     hr_paths: Sequence[Path],
@@ -129,11 +119,7 @@ def evaluate(
                 raise InputError(f"{path} is smaller than the scale {scale}; give larger HR pictures")
             lr8 = protocol.lr_of(hr8, scale, path.name) if lr_dir is None else _partner(path, lr_dir, hr8.shape, scale)
             lr, hr = to_tensor(lr8), to_tensor(hr8)
-            prepared = restorer.prepare(Source(lr), run)
-            try:
-                sr = prepared.render(setting, run).clamp(0, 1)
-            finally:
-                prepared.close()
+            sr = restore(restorer, lr, setting, run)
             up = resize(lr, hr.shape[-2], hr.shape[-1])
             scores = Measured(path.name, score(sr, hr, scale, lpips), score(up, hr, scale, lpips))
             if save is not None:
@@ -156,13 +142,6 @@ def summary(measured: Sequence[Measured], settings: Mapping[str, Any]) -> dict[s
         "images": [m.as_json() for m in measured],
         "settings": dict(settings),
     }
-
-
-def _or_none(compute: Callable[[], float]) -> float | None:
-    try:
-        return compute()
-    except MetricUnavailable:
-        return None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -68,7 +68,7 @@ class Control:
 
 @dataclass(frozen=True)
 class RestorerInfo:
-    """What a caller may know of a restorer before it runs."""
+    """What a caller may know of a restorer before it runs. ``adapters`` are those on it, with their strengths."""
 
     id: str
     title: str
@@ -77,6 +77,7 @@ class RestorerInfo:
     licence: str
     controls: tuple[Control, ...] = ()
     digest: str | None = None
+    adapters: tuple[tuple[str, float], ...] = ()
 
     def control(self, name: str) -> Control | None:
         return next((control for control in self.controls if control.name == name), None)
@@ -139,6 +140,10 @@ class Run:
 
     def cancel(self) -> None:
         self._cancel.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancel.is_set()
 
     def check(self) -> None:
         """Raise :class:`~srgui.errors.Cancelled` if :meth:`cancel` was called."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from srgui.device import pick
 from srgui.errors import ModelError, near
-from srgui.models.cards import DEFAULT_MODEL, find_card
+from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.protocol import Restorer
+
+if TYPE_CHECKING:
+    from srgui.models.network import Network
 
 FAMILIES = {
     "spandrel": "srgui.inference.pixel:PixelRestorer",
@@ -16,26 +21,55 @@ FAMILIES = {
 }
 
 
-def open_restorer(model: str = DEFAULT_MODEL, *, device: str = "auto", tile: int | None = None) -> Restorer:
+def open_restorer(
+    model: str = DEFAULT_MODEL,
+    *,
+    adapters: Sequence[tuple[str, float]] = (),
+    device: str = "auto",
+    tile: int | None = None,
+) -> Restorer:
     """The restorer for a model's id, card or weight file.
 
     Args:
+        adapters: names, folders or files of adapters, each with its strength.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         tile: side of a tile in LR pixels; None chooses it from free memory.
 
     Raises:
         ModelError: unknown model or family, weights missing or unusable.
+        AdapterError: an adapter is unknown, broken, or made for another base.
         InputError: a device that is not there, or a tile that is too small.
     """
     from srgui.inference.engine import Engine
+    from srgui.lora.catalogue import load_adapter
 
-    card = find_card(model)
+    card = _present(find_card(model))
+    module, name = FAMILIES[card.family].split(":")
+    family = getattr(import_module(module), name)
+    loaded = [(load_adapter(name), strength) for name, strength in adapters]
+    restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
+    return restorer
+
+
+def open_network(model: str) -> tuple[Card, Network]:
+    """The card of a model that is one network, and that network on the CPU, shared with all who run it.
+
+    Raises:
+        ModelError: unknown model, weights missing or unusable, or it is no network.
+    """
+    import torch
+
+    from srgui.models.load import load_network
+
+    card = _present(find_card(model))
+    if "weights" not in card.parts:
+        raise ModelError(f"{card.id} is not a network with weights; choose one such as {DEFAULT_MODEL}")
+    return card, load_network(card.parts["weights"].path, torch.device("cpu"))
+
+
+def _present(card: Card) -> Card:
     if card.family not in FAMILIES:
         raise ModelError(f"{card.id} is of the unknown family {card.family!r}; update srgui. {near(card.family, FAMILIES)}")
     if not card.present:
-        remedy = f"get them with: python -m srgui models download {card.id}" if card.downloadable else "mend or remove its card"
-        raise ModelError(f"the weights of {card.id} are not on this machine; {remedy}")
-    module, name = FAMILIES[card.family].split(":")
-    family = getattr(import_module(module), name)
-    restorer: Restorer = family.open(card, pick(device), Engine(tile))
-    return restorer
+        raise ModelError(f"the weights of {card.id} are not on this machine; {card.remedy}")
+    return card

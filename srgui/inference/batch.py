@@ -70,6 +70,7 @@ def embedded(info: RestorerInfo, values: Mapping[str, float], outscale: float) -
         "version": __version__,
         "model": info.id,
         "model_sha256": info.digest,
+        "adapters": [{"name": name, "strength": strength} for name, strength in info.adapters],
         "outscale": outscale,
         "values": dict(values),
     }

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from srgui.errors import ModelError
+from srgui.errors import AdapterError, ModelError
 from srgui.inference.engine import Engine
 from srgui.inference.guidance import PIXEL, Blend, base_weights
 from srgui.inference.planes import Computed, Upsampled
+from srgui.lora.adapter import Adapter, attach, check_fits
 from srgui.models.cards import Card
 from srgui.models.load import load_network
 from srgui.models.network import Network
 from srgui.protocol import Forecast, RestorerInfo, Run, Source
 
+Strengths = Sequence[tuple[Adapter, float]]
+
 
 class PixelRestorer:
-    """A network of any architecture, without adapters: the planes ``up`` and ``full``."""
+    """A network of any architecture, with any domain adapters on it: the planes ``up`` and ``full``."""
 
     def __init__(self, network: Network, info: RestorerInfo, engine: Engine) -> None:
         self.network, self.engine = network, engine
         self.info = replace(info, controls=(PIXEL,), digest=network.digest)
 
     @classmethod
-    def open(cls, card: Card, device: torch.device, engine: Engine) -> PixelRestorer:
-        """Load the card's weights.
+    def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PixelRestorer:
+        """Load the card's weights, and put adapters on them.
 
         Raises:
             ModelError: they cannot be used, or are not of the scale the card says.
+            AdapterError: an adapter is for another base, or is not one for a domain.
         """
         if "weights" not in card.parts:
             raise ModelError(f"the card of {card.id} names no part 'weights', which {card.family} needs; mend its card")
         network = load_network(card.parts["weights"].path, device)
         if card.scale and card.scale != network.scale:
             raise ModelError(f"{card.id} says x{card.scale}, but its weights are for x{network.scale}; mend its card")
-        info = RestorerInfo(card.id, card.title, card.family, network.scale, card.licence)
-        return cls(network, info, engine)
+        named = tuple((adapter.card.name, strength) for adapter, strength in adapters)
+        info = RestorerInfo(card.id, card.title, card.family, network.scale, card.licence, adapters=named)
+        return cls(_adapted(network, adapters), info, engine)
 
     def forecast(self, height: int, width: int) -> Forecast:
         return self.engine.forecast(self.network, height, width)
@@ -48,6 +54,16 @@ class PixelRestorer:
         return Blend({"up": Upsampled(lr, scale), "full": full}, base_weights, self.info.controls)
 
 
+def _adapted(network: Network, adapters: Strengths) -> Network:
+    if not adapters:
+        return network
+    for adapter, _ in adapters:
+        check_fits(network.module, adapter, network.digest)
+        if adapter.card.role != "domain":
+            raise AdapterError(f"the adapter {adapter.card.name} has the role {adapter.card.role}, not domain; choose another")
+    return network.with_module(attach(network.module, adapters))
+
+
 class BicubicRestorer:
     """Bicubic interpolation, the baseline of every table."""
 
@@ -55,7 +71,14 @@ class BicubicRestorer:
         self.info = info
 
     @classmethod
-    def open(cls, card: Card, device: torch.device, engine: Engine) -> BicubicRestorer:
+    def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> BicubicRestorer:
+        """Nothing is loaded.
+
+        Raises:
+            AdapterError: an adapter is given.
+        """
+        if adapters:
+            raise AdapterError(f"{card.id} has no weights to adapt; choose a network for {adapters[0][0].card.name}")
         return cls(RestorerInfo(card.id, card.title, card.family, card.scale, card.licence))
 
     def forecast(self, height: int, width: int) -> Forecast:

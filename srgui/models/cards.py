@@ -16,7 +16,7 @@ from srgui.places import ASSETS, PLAIN_NAME, home, is_plain_name
 SCHEMA = 1
 DEFAULT_MODEL = "srgui-compact-x4"
 _REQUIRED = {"schema": int, "id": str, "family": str, "scale": int, "parts": dict, "title": str, "licence": str}
-_OPTIONAL = {"description": str, "source": str, "trained_on": str, "metrics": dict, "training": dict}
+_OPTIONAL = {"description": str, "source": str, "trained_on": str, "metrics": dict, "training": dict, "network": dict}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Card:
-    """What a ``card.json`` says. ``family`` decides what runs it; ``parts`` are its files by role (``weights``)."""
+    """What a ``card.json`` says. ``family`` decides what runs it; ``parts`` are its files by role (``weights``).
+
+    ``network`` is its shape for :func:`srgui.models.build.build`, so that it can be reasoned about before it is downloaded.
+    """
 
     id: str
     family: str
@@ -43,6 +46,7 @@ class Card:
     trained_on: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
     @property
@@ -53,6 +57,11 @@ class Card:
     @property
     def downloadable(self) -> bool:
         return all(part.path.exists() or part.url for part in self.parts.values())
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it is not :attr:`present`."""
+        return f"get them with: python -m srgui models download {self.id}" if self.downloadable else "mend or remove its card"
 
 
 def read_card(folder: Path) -> Card:
@@ -117,6 +126,17 @@ def check_name(text: str) -> None:
     """
     if not is_plain_name(text):
         raise ModelError(f"{text!r} cannot be a model's id; {PLAIN_NAME}")
+
+
+def new_model_name(text: str) -> None:
+    """See that a model can be called so and none is yet.
+
+    Raises:
+        ModelError: it is not a plain name, or taken.
+    """
+    check_name(text)
+    if text in all_cards():
+        raise ModelError(f"a model {text!r} exists already; give another name")
 
 
 def _part(folder: Path, model: str, value: str | Mapping[str, str]) -> Part:

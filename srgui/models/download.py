@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from srgui.errors import DownloadError, ModelError, OutputError, near
-from srgui.models.cards import Card, Part, all_cards, check_name, models_folder, read_card
+from srgui.models.cards import Card, Part, all_cards, models_folder, new_model_name, read_card
 from srgui.models.load import file_digest, load_network
 from srgui.protocol import Run
 
@@ -109,9 +109,7 @@ def add_model(path: Path, name: str | None = None) -> Card:
     import torch
 
     identity = name or path.stem
-    check_name(identity)
-    if identity in all_cards():
-        raise ModelError(f"a model {identity!r} exists already; give another with --name")
+    new_model_name(identity)
     network = load_network(path, torch.device("cpu"))
     folder, file = models_folder() / identity, f"model{path.suffix.lower()}"  # the file's own name may not be a plain one
     card = {

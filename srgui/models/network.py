@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -47,19 +47,26 @@ class Network:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    def with_module(self, module: nn.Module) -> Network:
+        """The same network with other weights: what was measured of it holds for both."""
+        other = replace(self, module=module)
+        if "cost" in self.__dict__:
+            other.__dict__["cost"] = self.cost
+        return other
+
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.module.parameters())
 
     def __call__(self, lr: Tensor) -> Tensor:
-        """(1, 3, H, W) in [0, 1] -> (1, 3, H * scale, W * scale), not clipped; pads to the sizes the module can take."""
+        """(N, 3, H, W) in [0, 1] -> (N, 3, H * scale, W * scale), not clipped; pads to the sizes the module can take."""
         height, width = lr.shape[-2:]
-        x = lr if self.channels == 3 else lr.transpose(0, 1)
+        x = lr.reshape(-1, self.channels, height, width)
         x = _pad(x, self.minimum, self.multiple_of).contiguous(memory_format=torch.channels_last)
         out = self.module(x)
         out = out[0] if isinstance(out, tuple) else out  # MM-RealSR also returns its degradation estimate
         sr = out[..., : height * self.scale, : width * self.scale].float()
-        return sr if self.channels == 3 else sr.transpose(0, 1)
+        return sr.reshape(-1, 3, *sr.shape[-2:])
 
     @cached_property
     def cost(self) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from srgui.evaluation import Scores
+from srgui.metrics import Scores
 from srgui.protocol import Forecast
 from srgui.ui.work import Done, Order, Status, lpips
 

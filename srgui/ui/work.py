@@ -11,13 +11,13 @@ from typing import Literal
 
 from srgui.degradations import crop_to_multiple
 from srgui.errors import Cancelled, InputError, MetricUnavailable, SrguiError
-from srgui.evaluation import Protocol, Scores, consistency, score
+from srgui.evaluation import Protocol, consistency
 from srgui.images import Picture, read_picture
 from srgui.inference.batch import embedded, outputs
 from srgui.inference.guidance import resolve
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.inference.picture import PreparedPicture
-from srgui.metrics import Lpips, load_lpips
+from srgui.metrics import Lpips, Scores, load_lpips, score
 from srgui.protocol import Box, Progress, Restorer, Run, Setting
 from srgui.resample import resize
 from srgui.restorers import open_restorer

@@ -1,0 +1,253 @@
+"""Commands that train: train and, for base models from random weights, train-base."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from srgui.cli.common import Device, write_json
+from srgui.errors import Cancelled, InputError, SrguiError, near
+
+if TYPE_CHECKING:
+    from srgui.training.jobs import Job
+    from srgui.tuning.order import Order
+
+app = typer.Typer()
+Options = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")]
+Name = Annotated[str, typer.Option(help="Name of what will be written; it becomes a folder's.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training of this name, as it was started.")]
+
+
+@app.command()
+def train(
+    hr_dir: Annotated[list[Path], typer.Argument(metavar="HR_DIR...", help="Folders of good pictures, or pictures.")],
+    name: Name,
+    lr_dir: Annotated[Path | None, typer.Option(help="Folder of their LR pictures, instead of a degradation.")] = None,
+    pair_by: Annotated[str, typer.Option(help="How LR is found: by name, or by order.")] = "name",
+    val_dir: Annotated[Path | None, typer.Option(help="Folder of held-out HR pictures; by default some of the others are.")] = None,
+    val_lr_dir: Annotated[Path | None, typer.Option(help="Folder of their LR pictures.")] = None,
+    degradation: Annotated[
+        str | None, typer.Option(help="How LR is made: bicubic, camera, realworld, kernels or custom:...; by default the recipe's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split, the patches and the start.")] = None,
+    preset: Annotated[str, typer.Option(help="Named recipe; `presets` lists them.")] = "domain",
+    recipe_file: Annotated[Path | None, typer.Option("--recipe", help="A recipe as TOML or JSON, instead of a preset.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="What to start from; by default the preset's.")] = None,
+    rank: Annotated[str | None, typer.Option(help="Of LoRA: a number, or a percentage such as 10%.")] = None,
+    steps: Annotated[int | None, typer.Option(help="How long to train at most.")] = None,
+    options: Options = None,
+    title: Annotated[str, typer.Option(help="For people; by default the name.")] = "",
+    licence: Annotated[str, typer.Option(help="Of what is trained, for its card.")] = "unknown",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that cut patches.")] = 1,
+    device: Device = "auto",
+    resume: Resume = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the pictures, count, and forecast time and memory; needs no weights.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+) -> None:
+    """Train an adapter on your own pictures (or, with the preset full, a whole model), and measure whether it helps.
+
+    Under `accelerate launch -m srgui train ...` it uses several GPUs or machines.
+    """
+    from srgui.training.presets import preset as named
+    from srgui.training.recipe import changed, read_recipe
+    from srgui.tuning.order import Order
+
+    if pair_by not in ("name", "order"):
+        raise InputError(f"--pair-by {pair_by} is not known; use name or order")
+    chosen = named(preset)
+    given = {"degradation": degradation, "seed": seed, "rank": rank, "steps": steps}
+    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if steps is not None:
+        values["epochs"] = 0
+    recipe = changed(read_recipe(recipe_file) if recipe_file else chosen.recipe, {**values, **_pairs(options)})
+    order = Order(
+        name=name,
+        pictures=tuple(str(path.resolve()) for path in hr_dir),
+        model=model or chosen.model,
+        recipe=recipe,
+        preset="" if recipe_file else preset,
+        lr_dir=_absolute(lr_dir),
+        pair_by="order" if pair_by == "order" else "name",
+        val_dir=_absolute(val_dir),
+        val_lr_dir=_absolute(val_lr_dir),
+        device=device,
+        workers=workers,
+        title=title,
+        licence=licence,
+    )
+    if dry_run:
+        _dry_run(order, json_file)
+    else:
+        _train(order, resume, json_file)
+
+
+@app.command("presets")
+def presets_command() -> None:
+    """The named recipes of train."""
+    from srgui.training.presets import PRESETS
+
+    for name, preset in PRESETS.items():
+        print(f"{name:26} {preset.title}. {preset.description} Starts from {preset.model}.")
+
+
+@app.command("train-base")
+def train_base(
+    hr_dir: Annotated[list[Path], typer.Argument(metavar="HR_DIR...", help="Folders; named twice, drawn twice as often.")],
+    name: Name,
+    network: Annotated[str, typer.Option(help="Recipe: compact, compact-cooldown or srcnn.")] = "compact",
+    start: Annotated[str | None, typer.Option(help="Model to go on from, as compact-cooldown does.")] = None,
+    options: Options = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that cut patches.")] = 1,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Train a base model from nothing. The bundled models were made with this; their cards give the recipe."""
+    from srgui.training.presets import BASES
+    from srgui.training.recipe import changed
+    from srgui.tuning.order import Order
+
+    if network not in BASES:
+        raise InputError(f"there is no network {network!r}. {near(network, BASES)}")
+    fields = _pairs(options)
+    shape: dict[str, Any] = {"kind": "srcnn" if network == "srcnn" else "compact"}
+    shape |= {key: _whole(key, fields.pop(key)) for key in ("scale", "features", "convs") if key in fields}
+    order = Order(
+        name=name,
+        pictures=tuple(str(path.resolve()) for path in hr_dir),
+        model=start or "",
+        recipe=changed(BASES[network], fields),
+        preset=network,
+        network={} if start else shape,
+        device=device,
+        workers=workers,
+        licence="Apache-2.0",
+    )
+    _train(order, resume, None)
+
+
+@app.command("train-job", hidden=True)
+def train_job(folder: Path) -> None:
+    """Be the process of a training that the page started."""
+    from srgui.training.jobs import Job
+    from srgui.tuning.order import Order
+
+    job = Job(folder)
+    _work(job, Order.from_json(job.order))
+
+
+def _dry_run(order: Order, json_file: Path | None) -> None:
+    from srgui.tuning.plan import Plan
+
+    plan = Plan(order, weights=False)
+    train, held_out = plan.items
+    found = {
+        **plan.counts(),
+        **plan.forecast(),
+        "pictures": len(train),
+        "held_out": [item.path.name for item in held_out],
+        "preflight": plan.inventory.as_json(),
+        "recipe": order.recipe.as_dict(),
+    }
+    for line in plan.inventory.lines():
+        print(line)
+    share = found["trainable"] / found["total"]
+    print(f"{found['trainable']:,} of {found['total']:,} parameters train ({share:.1%}), on {found['modules']} layers")
+    print(f"{len(train)} pictures to learn from, {len(held_out)} held out")
+    print(f"{found['steps']} steps, about {_duration(found['seconds'])} and {found['memory'] / 1e9:.1f} GB")
+    if json_file is not None:
+        write_json(json_file, found)
+
+
+def _train(order: Order, resume: bool, json_file: Path | None) -> None:
+    from srgui.training import jobs
+    from srgui.tuning.order import Order as Known
+    from srgui.tuning.order import check_order
+
+    if resume:
+        job = jobs.find(order.name)
+        order = Known.from_json(job.order)
+    else:
+        check_order(order)
+        job = jobs.create(order.name, order.as_json()) if _first() else jobs.Job(jobs.jobs_folder() / order.name)
+    gain = _work(job, order)
+    if json_file is not None and _first():
+        write_json(json_file, gain)
+
+
+def _work(job: Job, order: Order) -> dict[str, Any]:
+    """Train in this process; the first of several writes the job's events."""
+    from contextlib import nullcontext
+
+    from srgui.device import pick
+    from srgui.protocol import Run
+    from srgui.tuning.tune import tune
+
+    run = Run()
+
+    def tell(event: dict[str, Any]) -> None:
+        job.tell(event)
+        _print(event)
+
+    device = str(pick(order.device))
+    try:
+        with job.working(device, run) if _first() else nullcontext():
+            found = tune(order, job.folder, run, tell)
+            if _first():
+                job.finish()
+    except Cancelled:
+        raise SrguiError(f"stopped; go on with: python -m srgui train {job.folder} --name {order.name} --resume") from None
+    return found
+
+
+def _first() -> bool:
+    """Whether this process is the first of those that `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _print(event: dict[str, Any]) -> None:
+    kind = event["kind"]
+    if kind == "preflight":
+        print("\n".join(event["lines"]), flush=True)
+    elif kind == "step" and sys.stderr.isatty():
+        print(f"\rstep {event['step']}/{event['steps']}  loss {event['loss']:.5f}", end="", file=sys.stderr, flush=True)
+    elif kind == "validation":
+        lpips = "" if event["lpips"] is None else f"  LPIPS {event['lpips']:.4f}"
+        best = "  best" if event["best_step"] == event["step"] else ""
+        took = _duration(event["seconds"])
+        print(
+            f"step {event['step']:6} {took:>7}  PSNR-Y {event['psnr_y']:.3f}  SSIM-Y {event['ssim_y']:.4f}{lpips}{best}", flush=True
+        )
+    elif kind == "result":
+        metrics = event["metrics"]
+        verdict = metrics["verdict"] if "verdict" in metrics else f"Y-PSNR {metrics['psnr_y']:.3f} dB"
+        print("\n".join(line for line in (event["stopped"], verdict, event["place"]) if line), flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _pairs(options: list[str] | None) -> dict[str, str]:
+    found = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"--set {option!r} is not FIELD=VALUE; such as --set lr=1e-3")
+        found[key] = value
+    return found
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 10_000:
+        raise InputError(f"{name}={text} must be a whole number of 1 or more")
+    return int(text)
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())

@@ -1,0 +1,287 @@
+"""Trainings as jobs: each a process of its own whose whole state is on disk, so that nothing is lost when a page is closed, the
+application restarts, or the process is killed.
+
+``SRGUI_HOME/jobs/<name>/`` holds ``order.json`` (what is asked for), ``events.jsonl`` (what happened), the checkpoint, samples,
+``log.txt`` and, once it is over, ``end.json``. Whether a job runs is never written down: it does while its process
+holds the lock on ``alive.lock``, which the system lets go of when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from srgui.errors import Cancelled, OutputError, SrguiError, TrainingError
+from srgui.places import PLAIN_NAME, home, is_plain_name
+from srgui.protocol import Run
+
+State = Literal["queued", "running", "stopped", "interrupted", "done", "failed"]
+_POLL = 0.5  # seconds
+_ENDS: tuple[State, ...] = ("done", "failed", "stopped")
+
+
+def jobs_folder() -> Path:
+    return home() / "jobs"
+
+
+class Job:
+    """One training, by its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, folder.name
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """What was asked for.
+
+        Raises:
+            TrainingError: it cannot be read.
+        """
+        try:
+            return dict(json.loads((self.folder / "order.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"the training {self.name} has no readable order.json ({error}); remove {self.folder}") from error
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        try:
+            with FileLock(self.folder / "alive.lock", timeout=0):
+                return False
+        except (Timeout, PermissionError):
+            return True
+
+    @property
+    def state(self) -> State:
+        end = self.end
+        if self.alive:
+            return "running" if self._begun() else "queued"
+        if end.get("state") in _ENDS:
+            return end["state"]
+        return "interrupted"
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """How it ended: ``state`` and ``message``; empty while it has not."""
+        try:
+            return dict(json.loads((self.folder / "end.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def created(self) -> float:
+        try:
+            return (self.folder / "order.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, in the order of steps; what a resumed training did again counts once."""
+        try:
+            lines = (self.folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        found: list[dict[str, Any]] = []
+        for line in lines:
+            with suppress(ValueError):  # the last line of a process that was killed
+                event = json.loads(line)
+                while found and event.get("step") is not None and found[-1].get("step", -1) > event["step"]:
+                    found.pop()
+                found.append(event)
+        return found
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Append to the events.
+
+        Raises:
+            TrainingError: the disk is full or cannot be written.
+        """
+        try:
+            with open(self.folder / "events.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self.folder} cannot be written: {error.strerror}; free some space and resume") from error
+
+    def start(self) -> None:
+        """Start or resume it as a process of its own, which outlives this one."""
+        if self.alive:
+            return
+        for name in ("stop", "end.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        with open(self.folder / "log.txt", "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "srgui", "train-job", str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=Path(__file__).resolve().parents[2],
+            )
+        threading.Thread(target=process.wait, name=f"wait-{self.name}", daemon=True).start()  # else it stays a zombie
+        until = time.monotonic() + 20
+        while not self.alive and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask it to keep a checkpoint and end; returns at once."""
+        (self.folder / "stop").touch()
+
+    def finish(self) -> None:
+        """Remove what only a resumed training needs."""
+        for path in self.folder.glob("checkpoint.*"):
+            path.unlink()
+
+    def discard(self) -> None:
+        """Remove all of it; what it trained is not touched.
+
+        Raises:
+            TrainingError: it runs.
+        """
+        if self.alive:
+            raise TrainingError(f"the training {self.name} runs; stop it first")
+        shutil.rmtree(self.folder)
+
+    @contextmanager
+    def working(self, device: str, run: Run) -> Iterator[None]:
+        """Be the process of this job: wait for the device, and write down how it ended.
+
+        Raises:
+            TrainingError: another process is at it already.
+            Cancelled: while waiting.
+        """
+        lock = FileLock(self.folder / "alive.lock", timeout=5)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise TrainingError(f"the training {self.name} runs already, in another process; stop it there first") from error
+        with lock, _listening(self.folder / "stop", run):
+            try:
+                with self._turn(device, run):
+                    self.tell({"kind": "begin", "device": device, "pid": os.getpid()})
+                    yield
+            except Cancelled:
+                self._end("stopped", "Stopped; it can be resumed.")
+                raise
+            except SrguiError as error:
+                self._end("failed", str(error))
+                raise
+            except BaseException as error:
+                self._end("failed", f"{type(error).__name__}: {error}")
+                raise
+            self._end("done", "")
+
+    def _end(self, state: State, message: str) -> None:
+        with suppress(OSError):  # of a full disk, which is what ended it
+            (self.folder / "end.json").write_text(json.dumps({"state": state, "message": message}), encoding="utf-8")
+
+    def _begun(self) -> bool:
+        """Whether the process that is there now has had its turn."""
+        return not (self.folder / "waiting").exists()
+
+    @contextmanager
+    def _turn(self, device: str, run: Run) -> Iterator[None]:
+        """One job at a time on a device, the oldest first."""
+        waiting = self.folder / "waiting"
+        waiting.write_text(device)
+        try:
+            while True:
+                run.check()
+                if not any(job.created < self.created for job in _waiting(device) if job.name != self.name):
+                    try:
+                        lock = FileLock(jobs_folder() / f"{device.replace(':', '-')}.lock", timeout=0).acquire()
+                        break
+                    except Timeout:
+                        pass
+                time.sleep(_POLL)
+        finally:
+            waiting.unlink(missing_ok=True)
+        with lock:
+            yield
+
+
+def _waiting(device: str) -> list[Job]:
+    places = jobs_folder().glob("*/waiting")
+    jobs = []
+    for place in places:
+        with suppress(OSError):
+            if place.read_text() == device:
+                jobs.append(Job(place.parent))
+    return [job for job in jobs if job.alive]
+
+
+@contextmanager
+def _listening(stop: Path, run: Run) -> Iterator[None]:
+    """Cancel ``run`` when the file ``stop`` appears or the process is asked to end."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_POLL):
+            if stop.exists():
+                run.cancel()
+
+    former = {}
+    if threading.current_thread() is threading.main_thread():
+        former = {which: signal.signal(which, lambda *_: run.cancel()) for which in (signal.SIGTERM, signal.SIGINT)}
+    watcher = threading.Thread(target=watch, name="stop-watcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        stop.unlink(missing_ok=True)
+        for which, handler in former.items():
+            signal.signal(which, handler)
+
+
+def create(name: str, order: Mapping[str, Any]) -> Job:
+    """A new job, not yet started.
+
+    Raises:
+        TrainingError: the name is not a plain one, or a training of this name is there.
+        OutputError: the folder cannot be written.
+    """
+    if not is_plain_name(name):
+        raise TrainingError(f"{name!r} cannot be the name of an adapter; {PLAIN_NAME}")
+    folder = jobs_folder() / name
+    try:
+        folder.mkdir(parents=True)
+        part = folder / "order.part"
+        part.write_text(json.dumps(dict(order), indent=2) + "\n", encoding="utf-8")
+        part.replace(folder / "order.json")
+    except FileExistsError as error:
+        raise TrainingError(f"a training called {name} is there already; resume or remove it, or choose another name") from error
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}; free some space, or set SRGUI_HOME") from error
+    return Job(folder)
+
+
+def find(name: str) -> Job:
+    """The job of this name.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    job = Job(jobs_folder() / name)
+    if not is_plain_name(name) or not (job.folder / "order.json").exists():
+        known = ", ".join(job.name for job in all_jobs()) or "none yet"
+        raise TrainingError(f"there is no training called {name!r}; known: {known}")
+    return job
+
+
+def all_jobs() -> list[Job]:
+    """All jobs, the newest first."""
+    jobs = [Job(path.parent) for path in jobs_folder().glob("*/order.json")]
+    return sorted(jobs, key=lambda job: job.created, reverse=True)

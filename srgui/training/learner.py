@@ -1,0 +1,76 @@
+"""What learns: a network with LoRA on it, or a copy of the network some of whose own parameters are free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from srgui.errors import InputError, TrainingError
+from srgui.lora.trainable import LoraModel, LoraSpec
+from srgui.training.recipe import Recipe
+
+
+def learner(module: nn.Module, recipe: Recipe) -> nn.Module:
+    """A module that computes what ``module`` does, and in which only what the recipe trains takes gradients.
+
+    ``module`` itself stays as it is: LoRA leaves its weights alone, and ``full`` works on a copy.
+
+    Raises:
+        AdapterError, InputError: the targets match nothing.
+    """
+    if recipe.method == "lora":
+        return LoraModel(module, lora_spec(recipe), recipe.seed)
+    copy = deepcopy(module).requires_grad_(False)
+    free = 0
+    for name, parameter in copy.named_parameters():
+        owner = name.rpartition(".")[0]
+        if any(fnmatchcase(owner, target) for target in recipe.targets):
+            free += parameter.requires_grad_(True).numel()
+    if not free:
+        names = ", ".join(name for name, _ in list(module.named_children())[:5])
+        raise InputError(f"the targets {', '.join(recipe.targets)} match no layer; this network has {names} and what is below them")
+    return copy
+
+
+def lora_spec(recipe: Recipe) -> LoraSpec:
+    return LoraSpec(recipe.rank, recipe.alpha or None, recipe.form, recipe.rslora, recipe.dora, recipe.targets)
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+@contextmanager
+def holding(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put ``weights`` in the place of the trainable parameters for a while."""
+    parameters = trainable(module)
+    kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    _put(parameters, weights)
+    try:
+        yield
+    finally:
+        _put(parameters, kept)
+
+
+@torch.no_grad()
+def _put(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])
+
+
+def check_grounded(module: nn.Module) -> None:
+    """After a first backward pass: see that every adapted layer took part in it.
+
+    Raises:
+        TrainingError: some did not, so that an adapter of theirs would do nothing.
+    """
+    if isinstance(module, LoraModel) and (idle := module.ungrounded()):
+        raise TrainingError(
+            f"the network does not use {len(idle)} of the layers to be adapted, such as {', '.join(idle[:3])}; "
+            "name others with the recipe's targets"
+        )

@@ -1,0 +1,91 @@
+"""What is minimised: pixel, perceptual and adversarial losses, weighted as the recipe says."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from srgui.lora.trainable import LoraModel
+from srgui.training.discriminator import Discriminator
+from srgui.training.losses import (
+    load_perceptual,
+    pixel_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+)
+from srgui.training.recipe import Recipe
+
+
+class Objective:
+    """The losses of a recipe; holds the discriminator and its optimizer where there is one.
+
+    Raises:
+        MetricUnavailable: the perceptual loss has no network on this machine.
+    """
+
+    def __init__(self, recipe: Recipe, accelerator: Accelerator) -> None:
+        self.recipe, self.accelerator = recipe, accelerator
+        self._pixel = pixel_loss(recipe.loss)
+        self.perceptual = load_perceptual(recipe.perceptual_net).to(accelerator.device) if recipe.perceptual else None
+        self.discriminator: nn.Module | None = None
+        if recipe.adversarial:
+            with torch.random.fork_rng():
+                torch.manual_seed(recipe.seed)
+                network = Discriminator()
+            optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(recipe.beta1, recipe.beta2))
+            self.discriminator, self.optimizer = accelerator.prepare(network, optimizer)
+
+    def __call__(self, model: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
+        """The loss of the network that made ``sr`` (N, 3, H, W) in [0, 1]; a scalar."""
+        recipe = self.recipe
+        loss = recipe.content * self._pixel(sr, hr) if recipe.content else sr.new_zeros(())
+        if self.perceptual is not None:
+            loss = loss + recipe.perceptual * self.perceptual(sr, hr)
+        if self.discriminator is not None:
+            # Not through the wrapper: there a forward pass must be followed by a backward pass into the discriminator.
+            judge = self.accelerator.unwrap_model(self.discriminator).requires_grad_(False)
+            real, fake = judge(torch.cat([hr, sr])).chunk(2)
+            loss = loss + recipe.adversarial * relativistic_generator_loss(real.detach(), fake)
+        if recipe.norm_penalty and isinstance(model, LoraModel):
+            loss = loss + recipe.norm_penalty * model.penalty()
+        return loss
+
+    def teach(self, sr: Tensor, hr: Tensor, rate: float) -> None:
+        """One step of the discriminator, after the network's."""
+        if self.discriminator is None:
+            return
+        self.accelerator.unwrap_model(self.discriminator).requires_grad_(True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * rate
+        self.optimizer.zero_grad()
+        # In one batch: batch normalisation must not tell real from fake by their own statistics.
+        real, fake = self.discriminator(torch.cat([hr, sr.detach()])).chunk(2)
+        self.accelerator.backward(relativistic_discriminator_loss(real, fake))
+        self.optimizer.step()
+
+    @property
+    def description(self) -> str:
+        """What is minimised, for a card."""
+        recipe = self.recipe
+        parts = [f"{recipe.content:g} {recipe.loss.upper()}"] if recipe.content else []
+        if self.perceptual is not None:
+            parts.append(f"{recipe.perceptual:g} {self.perceptual.name}")
+        if recipe.adversarial:
+            parts.append(f"{recipe.adversarial:g} relativistic adversarial")
+        if recipe.norm_penalty:
+            parts.append(f"{recipe.norm_penalty:g} (|A|^2 + |B|^2)")
+        return " + ".join(parts)
+
+    def state(self) -> dict[str, object]:
+        if self.discriminator is None:
+            return {}
+        return {
+            "network": self.accelerator.unwrap_model(self.discriminator).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: dict[str, dict[str, object]]) -> None:
+        if self.discriminator is not None:
+            self.accelerator.unwrap_model(self.discriminator).load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])

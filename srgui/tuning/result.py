@@ -1,0 +1,178 @@
+"""What a training gave: measured beside its base on pictures it never saw, and written with a card that says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from srgui import __version__
+from srgui.degradations import bicubic_lr, crop_to_multiple
+from srgui.device import pick
+from srgui.errors import OutputError
+from srgui.evaluation import restore
+from srgui.images import SUFFIXES, read_picture, to_tensor
+from srgui.inference.engine import Engine
+from srgui.inference.pixel import PixelRestorer
+from srgui.lora.adapter import Adapter, attach
+from srgui.lora.card import AdapterCard, Base
+from srgui.lora.catalogue import save_adapter
+from srgui.lora.delta import Factors
+from srgui.lora.trainable import LoraModel
+from srgui.metrics import Lpips, Scores, score
+from srgui.models.cards import models_folder
+from srgui.models.network import Network
+from srgui.places import ASSETS
+from srgui.protocol import RestorerInfo, Run, Setting
+from srgui.training.gain import Compared, Gain
+from srgui.training.learner import holding
+from srgui.training.pairs import Pair
+from srgui.training.trainer import Outcome
+from srgui.tuning.plan import Plan
+
+_ORDINARY = "photographs that come with srgui, bicubic LR"
+
+
+class Result:
+    """What a training gave: the trained network beside the one it started from."""
+
+    def __init__(self, plan: Plan, outcome: Outcome) -> None:
+        self.plan, self.outcome = plan, outcome
+        self.model = outcome.model.to(torch.device("cpu"))
+        self.factors: dict[str, Factors] | None = None
+        with holding(self.model, {name: weight.cpu() for name, weight in outcome.weights.items()}):
+            if isinstance(self.model, LoraModel):
+                self.factors = self.model.factors()
+            else:
+                self.weights = {name: value.detach().clone().contiguous() for name, value in self.model.state_dict().items()}
+        device = pick(plan.order.device)
+        plan.network.module.to(device)
+        self.trained = plan.network.with_module(self._module().to(device))
+
+    def _module(self) -> nn.Module:
+        if self.factors is not None:
+            return attach(self.plan.network.module, [(self._adapter({}, {}), 1.0)])
+        module = deepcopy(self.plan.network.module)
+        module.load_state_dict(self.weights)
+        return module
+
+    def gain(self, run: Run, lpips: Lpips | None) -> Gain:
+        """Before and after, on the whole of every held-out picture."""
+        return self._compare(self.plan.held_out, run, lpips)
+
+    def cost(self, run: Run, lpips: Lpips | None) -> dict[str, Any]:
+        """What it costs on ordinary photographs: their mean scores before and after."""
+        scale = self.plan.network.scale
+        pairs = []
+        for path in sorted((ASSETS / "examples").iterdir()):
+            if path.suffix in SUFFIXES:
+                hr = crop_to_multiple(read_picture(path).as_uint8(), scale)
+                pairs.append(Pair(path, bicubic_lr(hr, scale), hr))
+        gain = self._compare(pairs, run, lpips).as_json()
+        return {"on": f"{len(pairs)} {_ORDINARY}", **{key: gain[key] for key in ("mean_gain_db", "base", "adapted")}}
+
+    def _compare(self, pairs: Sequence[Pair], run: Run, lpips: Lpips | None) -> Gain:
+        compared = []
+        for pair in pairs:
+            run.check()
+            before, after = (self._score(network, pair, run, lpips) for network in (self.plan.network, self.trained))
+            compared.append(Compared(pair.path.name, before, after))
+        return Gain(tuple(compared))
+
+    def _score(self, network: Network, pair: Pair, run: Run, lpips: Lpips | None) -> Scores:
+        restorer = PixelRestorer(network, RestorerInfo("", "", "", network.scale, ""), Engine())
+        sr = restore(restorer, to_tensor(pair.lr), Setting(), run.child(lambda _: None))
+        return score(sr, to_tensor(pair.hr), network.scale, lpips)
+
+    def write(self, metrics: Mapping[str, Any], cost: Mapping[str, Any]) -> Path:
+        """The adapter's or the model's folder, with a card that holds what was measured.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self.factors is not None:
+            card = save_adapter(self._adapter(metrics, cost), self.plan.order.name)
+            assert card.path is not None
+            return card.path
+        return self._write_model(metrics, cost)
+
+    def _trained_on(self) -> str:
+        train, held = self.plan.items
+        names = ", ".join(dict.fromkeys(item.path.parent.name for item in train))
+        return f"{len({item.sha256 for item in train})} pictures ({names}), {len(held)} held out"
+
+    def _report(self) -> dict[str, Any]:
+        progress, order = self.outcome.progress, self.plan.order
+        return {
+            "preset": order.preset,
+            "recipe": order.recipe.as_dict(),
+            "loss": self.outcome.losses,
+            "best_step": progress.best_step,
+            "steps": progress.step,
+            "stopped": self.outcome.stopped,
+            "minutes": round(progress.seconds / 60, 1),
+            "device": pick(order.device).type,
+            "torch": torch.__version__,
+            "srgui": __version__,
+        }
+
+    def _adapter(self, metrics: Mapping[str, Any], cost: Mapping[str, Any]) -> Adapter:
+        assert self.factors is not None
+        return Adapter(self.factors, self._card(metrics, cost), self.plan.order.recipe.rslora)
+
+    def _card(self, metrics: Mapping[str, Any], cost: Mapping[str, Any]) -> AdapterCard:
+        order, recipe, plan = self.plan.order, self.plan.order.recipe, self.plan
+        return AdapterCard(
+            title=order.title or order.name,
+            role="domain",
+            base=Base(plan.card.id if plan.card else "", plan.network.digest),
+            scale=plan.network.scale,
+            rank=recipe.rank,
+            form=recipe.form,
+            alpha=recipe.alpha or None,
+            targets=recipe.targets,
+            degradation=recipe.degradation if order.lr_dir is None else "LR pictures were given",
+            recipe=self._report(),
+            metrics=metrics,
+            licence=order.licence,
+            trained_on=self._trained_on(),
+            training_sha256=plan.pictures_sha256,
+            cost=cost,
+        )
+
+    def _write_model(self, metrics: Mapping[str, Any], cost: Mapping[str, Any]) -> Path:
+        import torch
+        from safetensors.torch import save_file
+
+        plan, order = self.plan, self.plan.order
+        folder, part = models_folder() / order.name, models_folder() / f".{order.name}.part"
+        srcnn = plan.network.architecture == "SRCNN"
+        weights = {**self.weights, **({"scale": torch.tensor(plan.network.scale)} if srcnn else {})}
+        card = {
+            "schema": 1,
+            "id": order.name,
+            "family": "srcnn" if srcnn else "spandrel",
+            "scale": plan.network.scale,
+            "parts": {"weights": "model.safetensors"},
+            "title": order.title or order.name,
+            "licence": order.licence,
+            "description": f"{plan.network.architecture}, {sum(w.numel() for w in self.weights.values()):,} parameters",
+            "trained_on": self._trained_on(),
+            "metrics": {"held_out": metrics, **({"cost": cost} if cost else {})},
+            "training": {**self._report(), "started_from": plan.identity["base"], "pictures_sha256": plan.pictures_sha256},
+        }
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            save_file(weights, part / "model.safetensors")
+            (part / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+            part.replace(folder)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}; free some space and resume") from error
+        return folder
