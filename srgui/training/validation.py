@@ -42,7 +42,7 @@ class Validation:
 
     @cached_property
     def pictures(self) -> list[Watched]:
-        return [_middle(pair, self.scale) for pair in self._pairs]
+        return [middle(pair, self.scale) for pair in self._pairs]
 
     def __call__(self, network: Network) -> tuple[Scores, list[Tensor]]:
         """The mean scores, and the SR pictures on the CPU, rounded to 8 bits."""
@@ -62,7 +62,8 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
     return {key: float(np.mean(values)) if values else None for key, values in known.items()}
 
 
-def _middle(pair: Pair, scale: int) -> Watched:
+def middle(pair: Pair, scale: int) -> Watched:
+    """The part of a pair that is watched."""
     height, width = pair.lr.shape[:2]
     top, left = max(0, (height - SIDE) // 2), max(0, (width - SIDE) // 2)
     lr = pair.lr[top : top + SIDE, left : left + SIDE]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from srgui import __version__
 from srgui.degradations import bicubic_lr, crop_to_multiple
@@ -34,7 +34,9 @@ from srgui.training.gain import Compared, Gain
 from srgui.training.learner import holding
 from srgui.training.pairs import Pair
 from srgui.training.trainer import Outcome
+from srgui.training.validation import middle
 from srgui.tuning.plan import Plan
+from srgui.tuning.preview import write_preview
 
 _ORDINARY = "photographs that come with srgui, bicubic LR"
 
@@ -86,9 +88,11 @@ class Result:
         return Gain(tuple(compared))
 
     def _score(self, network: Network, pair: Pair, run: Run, lpips: Lpips | None) -> Scores:
+        return score(self._restored(network, to_tensor(pair.lr), run), to_tensor(pair.hr), network.scale, lpips)
+
+    def _restored(self, network: Network, lr: Tensor, run: Run) -> Tensor:
         restorer = PixelRestorer(network, RestorerInfo("", "", "", network.scale, ""), Engine())
-        sr = restore(restorer, to_tensor(pair.lr), Setting(), run.child(lambda _: None))
-        return score(sr, to_tensor(pair.hr), network.scale, lpips)
+        return restore(restorer, lr, Setting(), run.child(lambda _: None))
 
     def write(self, metrics: Mapping[str, Any], cost: Mapping[str, Any]) -> Path:
         """The adapter's or the model's folder, with a card that holds what was measured.
@@ -99,8 +103,13 @@ class Result:
         if self.factors is not None:
             card = save_adapter(self._adapter(metrics, cost), self.plan.order.name)
             assert card.path is not None
+            self._preview(card.path)
             return card.path
         return self._write_model(metrics, cost)
+
+    def _preview(self, folder: Path) -> None:
+        lr = middle(self.plan.held_out[0], self.plan.network.scale).lr
+        write_preview(folder, *(self._restored(network, lr, Run()) for network in (self.plan.network, self.trained)))
 
     def _trained_on(self) -> str:
         train, held = self.plan.items
