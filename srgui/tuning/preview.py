@@ -27,4 +27,5 @@ def write_preview(folder: Path, base: Tensor, adapted: Tensor) -> None:
     halves = [picture[..., top : top + height, left : left + width] for picture in (base, adapted)]
     whole = torch.cat([halves[0], torch.ones(1, 3, height, _GAP), halves[1]], dim=-1)
     samples = to_samples(whole.clamp(0, 1), 8)
-    write_picture(folder / FILE, Layout(*samples.shape, 8), [samples], overwrite=True, quality=88)
+    height, width, channels = samples.shape
+    write_picture(folder / FILE, Layout(height, width, channels, 8), [samples], overwrite=True, quality=88)
