@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,8 @@ from srgui.protocol import Run
 
 State = Literal["queued", "running", "stopped", "interrupted", "done", "failed"]
 _POLL = 0.5  # seconds
+_STARTING = 30.0  # seconds at most between the start of a process and its lock
+_PROBE = threading.Lock()  # two that look for a lock at once would each take the other for its holder
 _ENDS: tuple[State, ...] = ("done", "failed", "stopped")
 
 
@@ -57,8 +60,10 @@ class Job:
     @property
     def alive(self) -> bool:
         """Whether its process is there."""
+        if not (self.folder / "order.json").exists():  # to look at the lock of a removed job would bring its folder back
+            return False
         try:
-            with FileLock(self.folder / "alive.lock", timeout=0):
+            with _PROBE, FileLock(self.folder / "alive.lock", timeout=0):
                 return False
         except (Timeout, PermissionError):
             return True
@@ -70,7 +75,19 @@ class Job:
             return "running" if self._begun() else "queued"
         if end.get("state") in _ENDS:
             return end["state"]
-        return "interrupted"
+        return "queued" if self._starting else "interrupted"
+
+    @property
+    def _starting(self) -> bool:
+        try:
+            return time.time() - (self.folder / "starting").stat().st_mtime < _STARTING
+        except OSError:
+            return False
+
+    @property
+    def pictures(self) -> Path:
+        """Where the files given to :func:`create` are."""
+        return self.folder / "pictures"
 
     @property
     def end(self) -> dict[str, Any]:
@@ -118,6 +135,7 @@ class Job:
         """Start or resume it as a process of its own, which outlives this one."""
         if self.alive:
             return
+        (self.folder / "starting").touch()
         for name in ("stop", "end.json"):
             (self.folder / name).unlink(missing_ok=True)
         with open(self.folder / "log.txt", "ab") as log:
@@ -133,6 +151,7 @@ class Job:
         until = time.monotonic() + 20
         while not self.alive and process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
+        (self.folder / "starting").unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Ask it to keep a checkpoint and end; returns at once."""
@@ -148,10 +167,18 @@ class Job:
 
         Raises:
             TrainingError: it runs.
+            OutputError: it cannot be removed.
         """
         if self.alive:
             raise TrainingError(f"the training {self.name} runs; stop it first")
-        shutil.rmtree(self.folder)
+        doomed = self.folder.with_name(f".{secrets.token_hex(8)}")
+        try:
+            self.folder.rename(doomed)  # gone at once, even if deleting is interrupted
+            shutil.rmtree(doomed)
+        except FileNotFoundError:  # removed from another page
+            return
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be removed: {error.strerror}; check its permissions") from error
 
     @contextmanager
     def working(self, device: str, run: Run) -> Iterator[None]:
@@ -246,26 +273,55 @@ def _listening(stop: Path, run: Run) -> Iterator[None]:
             signal.signal(which, handler)
 
 
-def create(name: str, order: Mapping[str, Any]) -> Job:
+def create(name: str, order: Mapping[str, Any], files: Sequence[Path] = ()) -> Job:
     """A new job, not yet started.
+
+    Args:
+        files: pictures that will not stay where they are, such as uploads: they are linked or copied into the job's own folder.
 
     Raises:
         TrainingError: the name is not a plain one, or a training of this name is there.
         OutputError: the folder cannot be written.
     """
-    if not is_plain_name(name):
-        raise TrainingError(f"{name!r} cannot be the name of an adapter; {PLAIN_NAME}")
-    folder = jobs_folder() / name
+    job = Job(jobs_folder() / new_job_name(name))
+    folder = job.folder
     try:
         folder.mkdir(parents=True)
+        _keep(files, job.pictures)
         part = folder / "order.part"
         part.write_text(json.dumps(dict(order), indent=2) + "\n", encoding="utf-8")
         part.replace(folder / "order.json")
     except FileExistsError as error:
         raise TrainingError(f"a training called {name} is there already; resume or remove it, or choose another name") from error
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise OutputError(f"{folder} cannot be written: {error.strerror}; free some space, or set SRGUI_HOME") from error
-    return Job(folder)
+    return job
+
+
+def new_job_name(name: str) -> str:
+    """``name``, if a new training can be called so.
+
+    Raises:
+        TrainingError: it is not a plain one, or a training of this name is there.
+    """
+    if not is_plain_name(name):
+        raise TrainingError(f"{name!r} cannot be the name of an adapter; {PLAIN_NAME}")
+    if os.path.lexists(jobs_folder() / name):
+        raise TrainingError(f"a training called {name} is there already; resume or remove it, or choose another name")
+    return name
+
+
+def _keep(files: Sequence[Path], folder: Path) -> None:
+    """Link or copy files into ``folder``, under names of their own where several are called the same."""
+    for path in files:
+        folder.mkdir(exist_ok=True)
+        names = (path.name, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, len(files) + 1)))
+        place = next(folder / name for name in names if not (folder / name).exists())
+        try:
+            os.link(path, place)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(path, place)
 
 
 def find(name: str) -> Job:
@@ -283,5 +339,5 @@ def find(name: str) -> Job:
 
 def all_jobs() -> list[Job]:
     """All jobs, the newest first."""
-    jobs = [Job(path.parent) for path in jobs_folder().glob("*/order.json")]
+    jobs = [Job(path.parent) for path in jobs_folder().glob("*/order.json") if is_plain_name(path.parent.name)]
     return sorted(jobs, key=lambda job: job.created, reverse=True)

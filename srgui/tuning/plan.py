@@ -32,17 +32,18 @@ class Plan:
 
     Args:
         weights: whether they must be there; without them the network is built from the card's shape, to be counted only.
+        inventory: of the order's pictures, where they were inspected already.
 
     Raises:
         InputError: no usable picture, or too few; a value that cannot be.
         ModelError, AdapterError: the model or a target cannot be had.
     """
 
-    def __init__(self, order: Order, *, weights: bool = True) -> None:
+    def __init__(self, order: Order, *, weights: bool = True, inventory: Inventory | None = None) -> None:
         self.order = order
         self.card = find_card(order.model) if order.model else None
         self.network = _network(order, self.card, weights)
-        self.inventory = self._inspect([Path(p) for p in dict.fromkeys(order.pictures)], order.lr_dir)
+        self.inventory = inventory or self._inspect([Path(p) for p in dict.fromkeys(order.pictures)], order.lr_dir)
 
     def _inspect(self, sources: Sequence[Path], lr_dir: str | None) -> Inventory:
         recipe, scale = self.order.recipe, self.network.scale

@@ -30,11 +30,12 @@ from srgui.models.cards import models_folder
 from srgui.models.network import Network
 from srgui.places import ASSETS
 from srgui.protocol import RestorerInfo, Run, Setting
+from srgui.training.checkpoint import write_samples
 from srgui.training.gain import Compared, Gain
 from srgui.training.learner import holding
 from srgui.training.pairs import Pair
 from srgui.training.trainer import Outcome
-from srgui.training.validation import middle
+from srgui.training.validation import Validation, middle
 from srgui.tuning.plan import Plan
 from srgui.tuning.preview import write_preview
 
@@ -78,6 +79,18 @@ class Result:
                 pairs.append(Pair(path, bicubic_lr(hr, scale), hr))
         gain = self._compare(pairs, run, lpips).as_json()
         return {"on": f"{len(pairs)} {_ORDINARY}", **{key: gain[key] for key in ("mean_gain_db", "base", "adapted")}}
+
+    def show(self, gain: Gain, folder: Path) -> None:
+        """Write samples of the held-out pictures that gained the most, as number 0, and the least, as number 1.
+
+        Raises:
+            TrainingError: they cannot be written; see :func:`write_samples`.
+        """
+        pairs = {pair.path.name: pair for pair in self.plan.held_out}
+        names = dict.fromkeys((gain.best.name, gain.worst.name))
+        shown = Validation([pairs[name] for name in names], self.plan.network.scale, None)
+        for step, network in enumerate((self.plan.network, self.trained)):
+            write_samples(folder, step, shown.pictures, shown(network)[1])
 
     def _compare(self, pairs: Sequence[Pair], run: Run, lpips: Lpips | None) -> Gain:
         compared = []

@@ -19,6 +19,8 @@ from srgui.tuning.order import Order, check_order
 from srgui.tuning.plan import Plan
 from srgui.tuning.result import Result
 
+RESULT = "result"  # folder of the samples of the trained network, which may be better than the last ones watched
+
 
 def tune(order: Order, folder: Path, run: Run, tell: Tell) -> dict[str, Any]:
     """Train, measure on the pictures that were held out, and write the adapter (or the model) with its card.
@@ -47,8 +49,11 @@ def tune(order: Order, folder: Path, run: Run, tell: Tell) -> dict[str, Any]:
     if main:
         tell({"kind": "measuring"})
         adapts = plan.card is not None
-        metrics = result.gain(run, lpips).as_json() if adapts else dict(outcome.progress.best)
-        cost = result.cost(run, lpips) if adapts else {}
+        metrics, cost = dict[str, Any](outcome.progress.best), dict[str, Any]()
+        if adapts:
+            gain = result.gain(run, lpips)
+            result.show(gain, folder / RESULT)
+            metrics, cost = gain.as_json(), result.cost(run, lpips)
         place = result.write(metrics, cost)
         found |= {"place": str(place), "metrics": metrics, "cost": cost}
         tell({"kind": "result", **found})
