@@ -59,9 +59,11 @@ class Job:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process is there, or has just been started."""
         if not (self.folder / "order.json").exists():  # to look at the lock of a removed job would bring its folder back
             return False
+        if self._starting:
+            return True
         try:
             with _PROBE, FileLock(self.folder / "alive.lock", timeout=0):
                 return False
@@ -75,10 +77,11 @@ class Job:
             return "running" if self._begun() else "queued"
         if end.get("state") in _ENDS:
             return end["state"]
-        return "queued" if self._starting else "interrupted"
+        return "interrupted"
 
     @property
     def _starting(self) -> bool:
+        """Whether its process is on its way to the lock."""
         try:
             return time.time() - (self.folder / "starting").stat().st_mtime < _STARTING
         except OSError:
@@ -132,7 +135,7 @@ class Job:
             raise TrainingError(f"{self.folder} cannot be written: {error.strerror}; free some space and resume") from error
 
     def start(self) -> None:
-        """Start or resume it as a process of its own, which outlives this one."""
+        """Start or resume it as a process of its own, which outlives this one; returns at once."""
         if self.alive:
             return
         (self.folder / "starting").touch()
@@ -147,10 +150,10 @@ class Job:
                 start_new_session=True,
                 cwd=Path(__file__).resolve().parents[2],
             )
-        threading.Thread(target=process.wait, name=f"wait-{self.name}", daemon=True).start()  # else it stays a zombie
-        until = time.monotonic() + 20
-        while not self.alive and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
+        threading.Thread(target=self._see_off, args=(process,), name=f"wait-{self.name}", daemon=True).start()
+
+    def _see_off(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()  # else it stays a zombie
         (self.folder / "starting").unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -193,6 +196,7 @@ class Job:
             lock.acquire()
         except Timeout as error:
             raise TrainingError(f"the training {self.name} runs already, in another process; stop it there first") from error
+        (self.folder / "starting").unlink(missing_ok=True)
         with lock, _listening(self.folder / "stop", run):
             try:
                 with self._turn(device, run):
@@ -215,7 +219,7 @@ class Job:
 
     def _begun(self) -> bool:
         """Whether the process that is there now has had its turn."""
-        return not (self.folder / "waiting").exists()
+        return not (self._starting or (self.folder / "waiting").exists())
 
     @contextmanager
     def _turn(self, device: str, run: Run) -> Iterator[None]:
