@@ -80,6 +80,7 @@ class LoraModel(nn.Module):
         layers = adaptable(base)
         self._layers = [layers[name] for name in self.names]
         self._ranks = [Rank(spec.rank).of(layer) for layer in self._layers]
+        self._overwritten: frozenset[str] = frozenset()
         self.lora_A, self.lora_B, self.lora_magnitude = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
         generator = torch.Generator().manual_seed(seed)
         for layer, rank in zip(self._layers, self._ranks, strict=True):
@@ -98,7 +99,11 @@ class LoraModel(nn.Module):
                 f"{name}.weight": effective_weight(layer.weight, [(1.0, factors)])
                 for layer, (name, factors) in zip(self._layers, self._live(), strict=True)
             }
-        return functional_call(self.base, weights, (x,), tie_weights=False)
+        places = [weight.data_ptr() for weight in weights.values()]
+        result = functional_call(self.base, weights, (x,), tie_weights=False)
+        used = zip(self.names, weights.values(), places, strict=True)
+        self._overwritten = frozenset(name for name, weight, place in used if weight.data_ptr() != place)
+        return result
 
     def _live(self) -> Iterator[tuple[str, Factors]]:
         spec, magnitudes = self.spec, list(self.lora_magnitude) or [None] * len(self.names)
@@ -120,8 +125,9 @@ class LoraModel(nn.Module):
         return torch.stack([factor.square().sum() for factor in (*self.lora_A, *self.lora_B)]).sum()
 
     def ungrounded(self) -> tuple[str, ...]:
-        """After a backward pass: names of the layers it did not reach, because the forward pass does not use their weights."""
-        return tuple(name for name, up in zip(self.names, self.lora_B, strict=True) if up.grad is None)
+        """After a backward pass: names of the layers whose weights the forward pass does not use or overwrites."""
+        reached = zip(self.names, self.lora_B, strict=True)
+        return tuple(name for name, up in reached if up.grad is None or name in self._overwritten)
 
     def factors(self) -> dict[str, Factors]:
         """What was learned so far, by layer: copies on the CPU."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from srgui.errors import InputError, TrainingError
+from srgui.lora.targets import adaptable
 from srgui.lora.trainable import LoraModel, LoraSpec
 from srgui.training.recipe import Recipe
 
@@ -41,6 +43,17 @@ def lora_spec(recipe: Recipe) -> LoraSpec:
     return LoraSpec(recipe.rank, recipe.alpha or None, recipe.form, recipe.rslora, recipe.dora, recipe.targets)
 
 
+def precision(device: torch.device) -> Literal["no", "bf16"]:
+    """In which precision a training computes there: half on CUDA that has bfloat16, whose range needs no scaling of losses."""
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if half else "no"
+
+
+def mixed(device: torch.device) -> AbstractContextManager[object]:
+    """Computes in the :func:`precision` of a training."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bf16")
+
+
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
@@ -64,13 +77,18 @@ def _put(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) 
 
 
 def check_grounded(module: nn.Module) -> None:
-    """After a first backward pass: see that every adapted layer took part in it.
+    """After a first backward pass: see that every layer that is to learn took part in it.
 
     Raises:
-        TrainingError: some did not, so that an adapter of theirs would do nothing.
+        TrainingError: some did not, so that what they learned would do nothing.
     """
-    if isinstance(module, LoraModel) and (idle := module.ungrounded()):
+    if isinstance(module, LoraModel):
+        idle = module.ungrounded()
+    else:
+        free = {name: layer.weight for name, layer in adaptable(module).items() if layer.weight.requires_grad}
+        idle = tuple(name for name, weight in free.items() if weight.grad is None)
+    if idle:
         raise TrainingError(
-            f"the network does not use {len(idle)} of the layers to be adapted, such as {', '.join(idle[:3])}; "
+            f"the network does not use {len(idle)} of the layers that are to learn, such as {', '.join(idle[:3])}; "
             "name others with the recipe's targets"
         )

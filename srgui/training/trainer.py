@@ -101,7 +101,7 @@ class Trainer:
             Cancelled: after writing a checkpoint.
             TrainingError: a checkpoint could not be written, or the loss became NaN before anything was learned.
         """
-        steps, stopped = self.task.steps, ""
+        steps, stopped = self.task.steps, self._at_rest()
         begun = kept = time.monotonic()
         offset = self.progress.seconds
         if self.progress.step == 0:
@@ -123,8 +123,7 @@ class Trainer:
                     told, losses = now, []
                 if self.progress.step % self.task.recipe.validate_every == 0 or self.progress.step == steps:
                     self._validate(tell)
-                    if 0 < self.task.recipe.patience <= self.progress.waited:
-                        stopped = f"no better measurement in {self.progress.waited}"
+                    stopped = self._at_rest()
                     self.save()
                     kept = time.monotonic()
                 elif now - kept >= _KEPT_EVERY:
@@ -145,7 +144,6 @@ class Trainer:
                 "best": self.best,
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "objective": self.objective.state(),
-                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
             }
             self.checkpoint.write(state, self.progress)
 
@@ -163,8 +161,6 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.objective.load(state["objective"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _batches(self) -> Generator[Batch, None, None]:
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -176,12 +172,13 @@ class Trainer:
         return replace(self.task.network, module=module)
 
     def _check_first(self) -> None:
-        """One backward pass on one patch, thrown away: every adapted layer must take part in it."""
+        """One backward pass on one patch, thrown away: every layer that is to learn must take part in it."""
         lr, hr = self.task.patches[0]
         device = self.accelerator.device
         sr = self._network(self.model)(lr[None].to(device))
         # A LoRA's B is zero and its output that of the base: the gradient of A is zero, and B's is what counts.
-        nn.functional.mse_loss(sr, hr[None].to(device)).backward()  # type: ignore[no-untyped-call]
+        if sr.requires_grad:
+            nn.functional.mse_loss(sr, hr[None].to(device)).backward()  # type: ignore[no-untyped-call]
         check_grounded(self.model)
         self.model.zero_grad(set_to_none=True)
 
@@ -214,9 +211,6 @@ class Trainer:
         step = self.progress.step
         decay = min(self.task.recipe.ema, step / (step + 10))
         parameters = trainable(self.model)
-        if self.task.recipe.ema == 0:
-            self.average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-            return
         torch._foreach_lerp_([self.average[name] for name in parameters], [*parameters.values()], 1 - decay)
 
     def _validate(self, tell: Tell) -> None:
@@ -247,15 +241,20 @@ class Trainer:
         """All processes stop at the same step, whichever of them was asked to."""
         if self.accelerator.num_processes == 1:
             run.check()
-        elif self.progress.step % 10 == 0:
-            if run.cancelled:
-                self.accelerator.set_trigger()
-            if self.accelerator.check_trigger():
-                raise Cancelled
+            return
+        if run.cancelled:
+            self.accelerator.set_trigger()
+        if self.accelerator.check_trigger():
+            raise Cancelled
+
+    def _at_rest(self) -> str:
+        waited = self.progress.waited
+        return f"no better measurement in {waited}" if 0 < self.task.recipe.patience <= waited else ""
 
     def _after_nan(self) -> str:
         step, best = self.progress.step, self.progress.best_step
         if best == 0:
+            self.checkpoint.remove()  # going on from it would only lead here again
             raise TrainingError(f"the loss became NaN at step {step}, before anything was learned; use a lower learning rate")
         return f"the loss became NaN at step {step}; the weights of step {best} are kept; a lower learning rate may go further"
 
