@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,19 +15,26 @@ from srgui.cli.common import Device, write_json
 from srgui.errors import Cancelled, InputError, SrguiError, near
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from srgui.training.jobs import Job
+    from srgui.training.recipe import Recipe
     from srgui.tuning.order import Order
+    from srgui.tuning.plan import Plan
 
 app = typer.Typer()
 Options = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")]
 Name = Annotated[str, typer.Option(help="Name of what will be written; it becomes a folder's.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training of this name, as it was started.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that cut patches; by default one for every four cores.", show_default=False)
+]
 
 
 @app.command()
 def train(
-    hr_dir: Annotated[list[Path], typer.Argument(metavar="HR_DIR...", help="Folders of good pictures, or pictures.")],
+    context: typer.Context,
     name: Name,
+    hr_dir: Annotated[list[Path] | None, typer.Argument(metavar="HR_DIR", help="Folders of good pictures, or pictures.")] = None,
     lr_dir: Annotated[Path | None, typer.Option(help="Folder of their LR pictures, instead of a degradation.")] = None,
     pair_by: Annotated[str, typer.Option(help="How LR is found: by name, or by order.")] = "name",
     val_dir: Annotated[Path | None, typer.Option(help="Folder of held-out HR pictures; by default some of the others are.")] = None,
@@ -42,9 +51,11 @@ def train(
     options: Options = None,
     title: Annotated[str, typer.Option(help="For people; by default the name.")] = "",
     licence: Annotated[str, typer.Option(help="Of what is trained, for its card.")] = "unknown",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that cut patches.")] = 1,
+    workers: Workers = None,
     device: Device = "auto",
-    resume: Resume = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training of this name; nothing else has to be given again.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the pictures, count, and forecast time and memory; needs no weights.")
     ] = False,
@@ -52,35 +63,35 @@ def train(
 ) -> None:
     """Train an adapter on your own pictures (or, with the preset full, a whole model), and measure whether it helps.
 
-    Under `accelerate launch -m srgui train ...` it uses several GPUs or machines.
+    Ctrl-C keeps a checkpoint. Under `accelerate launch -m srgui train ...` it uses several GPUs or machines.
     """
     from srgui.training.presets import preset as named
-    from srgui.training.recipe import changed, read_recipe
-    from srgui.tuning.order import Order
+    from srgui.tuning.order import Order, spare_workers
 
     if pair_by not in ("name", "order"):
         raise InputError(f"--pair-by {pair_by} is not known; use name or order")
-    chosen = named(preset)
-    given = {"degradation": degradation, "seed": seed, "rank": rank, "steps": steps}
-    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if steps is not None:
-        values["epochs"] = 0
-    recipe = changed(read_recipe(recipe_file) if recipe_file else chosen.recipe, {**values, **_pairs(options)})
-    order = Order(
-        name=name,
-        pictures=tuple(str(path.resolve()) for path in hr_dir),
-        model=model or chosen.model,
-        recipe=recipe,
-        preset="" if recipe_file else preset,
-        lr_dir=_absolute(lr_dir),
-        pair_by="order" if pair_by == "order" else "name",
-        val_dir=_absolute(val_dir),
-        val_lr_dir=_absolute(val_lr_dir),
-        device=device,
-        workers=workers,
-        title=title,
-        licence=licence,
-    )
+    if hr_dir:
+        given = {"degradation": degradation, "seed": seed, "rank": rank, "steps": steps}
+        order = Order(
+            name=name,
+            pictures=tuple(str(path.resolve()) for path in hr_dir),
+            model=model or named(preset).model,
+            recipe=_recipe(recipe_file, preset, given, options),
+            preset="" if recipe_file else preset,
+            lr_dir=_absolute(lr_dir),
+            pair_by="order" if pair_by == "order" else "name",
+            val_dir=_absolute(val_dir),
+            val_lr_dir=_absolute(val_lr_dir),
+            device=device,
+            workers=spare_workers() if workers is None else workers,
+            title=title,
+            licence=licence,
+        )
+        if resume:
+            _check_same(order, _started(name))
+    else:
+        _refuse_alone(context, resume)
+        order = _started(name)
     if dry_run:
         _dry_run(order, json_file)
     else:
@@ -98,19 +109,21 @@ def presets_command() -> None:
 
 @app.command("train-base")
 def train_base(
-    hr_dir: Annotated[list[Path], typer.Argument(metavar="HR_DIR...", help="Folders; named twice, drawn twice as often.")],
+    hr_dir: Annotated[list[Path], typer.Argument(metavar="HR_DIR", help="Folders; named twice, drawn twice as often.")],
     name: Name,
     network: Annotated[str, typer.Option(help="Recipe: compact, compact-cooldown or srcnn.")] = "compact",
     start: Annotated[str | None, typer.Option(help="Model to go on from, as compact-cooldown does.")] = None,
     options: Options = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that cut patches.")] = 1,
+    workers: Workers = None,
     device: Device = "auto",
-    resume: Resume = False,
 ) -> None:
-    """Train a base model from nothing. The bundled models were made with this; their cards give the recipe."""
+    """Train a base model from nothing. The bundled models were made with this; their cards give the recipe.
+
+    Ctrl-C keeps a checkpoint, from which `train --resume` goes on.
+    """
     from srgui.training.presets import BASES
     from srgui.training.recipe import changed
-    from srgui.tuning.order import Order
+    from srgui.tuning.order import Order, spare_workers
 
     if network not in BASES:
         raise InputError(f"there is no network {network!r}. {near(network, BASES)}")
@@ -125,10 +138,10 @@ def train_base(
         preset=network,
         network={} if start else shape,
         device=device,
-        workers=workers,
+        workers=spare_workers() if workers is None else workers,
         licence="Apache-2.0",
     )
-    _train(order, resume, None)
+    _train(order, False, None)
 
 
 @app.command("train-job", hidden=True)
@@ -141,9 +154,52 @@ def train_job(folder: Path) -> None:
     _work(job, Order.from_json(job.order))
 
 
+def _recipe(file: Path | None, preset: str, given: dict[str, Any], options: list[str] | None) -> Recipe:
+    """The recipe of a file or a preset, with what is given instead of its fields."""
+    from srgui.training.presets import preset as named
+    from srgui.training.recipe import changed, read_recipe
+
+    values = {key: value for key, value in given.items() if value is not None}
+    if "steps" in values:
+        values["epochs"] = 0
+    return changed(read_recipe(file) if file else named(preset).recipe, {**values, **_pairs(options)})
+
+
+def _started(name: str) -> Order:
+    """What the training of this name was started with."""
+    from srgui.training import jobs
+    from srgui.tuning.order import Order
+
+    return Order.from_json(jobs.find(name).order)
+
+
+def _refuse_alone(context: typer.Context, resume: bool) -> None:
+    """Without pictures, a training can only go on as it was started."""
+    if not resume:
+        raise InputError("train needs HR_DIR, a folder of good pictures; only with --resume it can be left out")
+    kept = {"name", "hr_dir", "resume", "json_file", "dry_run"}
+    sources = {name: context.get_parameter_source(name) for name in context.params.keys() - kept}
+    changes = sorted(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
+    if changes:
+        raise InputError(f"--resume without HR_DIR goes on as it was started and takes no {', '.join(changes)}; leave it out")
+
+
+def _check_same(given: Order, started: Order) -> None:
+    new, old = given.as_json(), started.as_json()
+    changes = [key for key, value in old["recipe"].items() if new["recipe"][key] != value]
+    changes += [key for key in ("pictures", "model", "lr_dir", "pair_by", "val_dir", "val_lr_dir") if new[key] != old[key]]
+    if changes:
+        raise InputError(
+            f"the training {given.name} was started with another {', '.join(changes)}; "
+            "give --resume and --name alone to go on with it, or choose another name"
+        )
+
+
 def _dry_run(order: Order, json_file: Path | None) -> None:
+    from srgui.tuning.order import check_order
     from srgui.tuning.plan import Plan
 
+    check_order(order)
     plan = Plan(order, weights=False)
     train, held_out = plan.items
     found = {
@@ -166,42 +222,51 @@ def _dry_run(order: Order, json_file: Path | None) -> None:
 
 def _train(order: Order, resume: bool, json_file: Path | None) -> None:
     from srgui.training import jobs
-    from srgui.tuning.order import Order as Known
-    from srgui.tuning.order import check_order
+    from srgui.tuning.tune import accelerator, prepare, together
 
-    if resume:
-        job = jobs.find(order.name)
-        order = Known.from_json(job.order)
-    else:
-        check_order(order)
-        job = jobs.create(order.name, order.as_json()) if _first() else jobs.Job(jobs.jobs_folder() / order.name)
-    gain = _work(job, order)
+    def enter() -> Job:
+        if resume:
+            job = jobs.find(order.name)
+            if _first() and not job.alive:
+                job.renew()
+            return job
+        return jobs.create(order.name, order.as_json()) if _first() else jobs.Job(jobs.jobs_folder() / order.name)
+
+    computer = accelerator(order)
+    plan = prepare(order, computer)
+    job = together(computer, enter)
+    try:
+        found = _work(job, order, plan, computer)
+    except SrguiError:
+        if _first() and job.state == "failed" and not job.resumable:
+            job.discard()  # the reason is told here, and there is nothing to go on from
+        raise
     if json_file is not None and _first():
-        write_json(json_file, gain)
+        write_json(json_file, found)
 
 
-def _work(job: Job, order: Order) -> dict[str, Any]:
+def _work(job: Job, order: Order, plan: Plan | None = None, computer: Accelerator | None = None) -> dict[str, Any]:
     """Train in this process; the first of several writes the job's events."""
-    from contextlib import nullcontext
-
-    from srgui.device import pick
     from srgui.protocol import Run
-    from srgui.tuning.tune import tune
+    from srgui.tuning.tune import accelerator, prepare, together, tune
 
-    run = Run()
+    run, computer = Run(), computer or accelerator(order)
 
     def tell(event: dict[str, Any]) -> None:
         job.tell(event)
         _print(event)
 
-    device = str(pick(order.device))
+    device = computer.device
+    place = "cpu" if device.type == "cpu" else f"{device.type}:{device.index or 0}"
+    turn = job.working(place, run) if _first() else job.listening(run)
     try:
-        with job.working(device, run) if _first() else nullcontext():
-            found = tune(order, job.folder, run, tell)
+        with ExitStack() as stack:
+            together(computer, lambda: stack.enter_context(turn))
+            found = tune(plan or prepare(order, computer), job.folder, run, tell, computer)
             if _first():
                 job.finish()
     except Cancelled:
-        raise SrguiError(f"stopped; go on with: python -m srgui train {job.folder} --name {order.name} --resume") from None
+        raise SrguiError(f"stopped; go on with: python -m srgui train --name {shlex.quote(job.name)} --resume") from None
     return found
 
 
@@ -217,12 +282,11 @@ def _print(event: dict[str, Any]) -> None:
     elif kind == "step" and sys.stderr.isatty():
         print(f"\rstep {event['step']}/{event['steps']}  loss {event['loss']:.5f}", end="", file=sys.stderr, flush=True)
     elif kind == "validation":
-        lpips = "" if event["lpips"] is None else f"  LPIPS {event['lpips']:.4f}"
+        labels = {"psnr_y": ("PSNR-Y", ".3f"), "ssim_y": ("SSIM-Y", ".4f"), "lpips": ("LPIPS", ".4f")}
+        known = ((label, spec, event[key]) for key, (label, spec) in labels.items() if event[key] is not None)
+        scores = "  ".join(f"{label} {value:{spec}}" for label, spec, value in known)
         best = "  best" if event["best_step"] == event["step"] else ""
-        took = _duration(event["seconds"])
-        print(
-            f"step {event['step']:6} {took:>7}  PSNR-Y {event['psnr_y']:.3f}  SSIM-Y {event['ssim_y']:.4f}{lpips}{best}", flush=True
-        )
+        print(f"step {event['step']:6} {_duration(event['seconds']):>7}  {scores}{best}", flush=True)
     elif kind == "result":
         metrics = event["metrics"]
         verdict = metrics["verdict"] if "verdict" in metrics else f"Y-PSNR {metrics['psnr_y']:.3f} dB"

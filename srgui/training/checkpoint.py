@@ -62,6 +62,9 @@ class Checkpoint:
                 f"the checkpoint {self.path} cannot be written ({reason}); {kept}; free some space and resume"
             ) from error
 
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
     def read(self, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The state and the progress, or None where there is none.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from srgui.models.network import Network
-from srgui.training.learner import learner, trainable
+from srgui.training.learner import learner, mixed, trainable
 from srgui.training.patches import Patches
 from srgui.training.recipe import Recipe
 
@@ -32,7 +32,8 @@ def forecast(network: Network, recipe: Recipe, patches: Patches, steps: int, dev
     model, free = replace(network, module=module), list(trainable(module).values())
     optimizer = torch.optim.AdamW(free, lr=0.0)
     one, kept = _step(model, optimizer, patches, 1)
-    one, kept = _step(model, optimizer, patches, 1)  # the first pays for allocations
+    if one < _PATIENCE / 2:
+        one, kept = _step(model, optimizer, patches, 1)  # the first pays for allocations
     seconds = one * recipe.batch
     if recipe.batch > 1 and seconds < _PATIENCE:
         seconds = min(_step(model, optimizer, patches, recipe.batch)[0] for _ in range(_STEPS))
@@ -53,7 +54,7 @@ def _step(model: Network, optimizer: torch.optim.Optimizer, patches: Patches, ba
     device = model.device
     begun = time.perf_counter()
     lrs, hrs = zip(*(patches[sample] for sample in range(batch)), strict=True)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), mixed(device):
         sr = model(torch.stack(lrs).to(device))
         loss = nn.functional.l1_loss(sr, torch.stack(hrs).to(device))
     loss.backward()  # type: ignore[no-untyped-call]

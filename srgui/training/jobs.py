@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from srgui.errors import Cancelled, OutputError, SrguiError, TrainingError
 from srgui.places import PLAIN_NAME, home, is_plain_name
 from srgui.protocol import Run
+from srgui.training.checkpoint import FILE as CHECKPOINT
 
 State = Literal["queued", "running", "stopped", "interrupted", "done", "failed"]
 _POLL = 0.5  # seconds
@@ -54,7 +55,7 @@ class Job:
         """
         try:
             return dict(json.loads((self.folder / "order.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise TrainingError(f"the training {self.name} has no readable order.json ({error}); remove {self.folder}") from error
 
     @property
@@ -101,6 +102,16 @@ class Job:
             return {}
 
     @property
+    def resumable(self) -> bool:
+        """Whether it keeps what it has learned so far."""
+        return (self.folder / CHECKPOINT).exists()
+
+    @property
+    def spent(self) -> bool:
+        """Whether it is over and keeps nothing to go on from, so that another can have its name."""
+        return bool(self.end) and not self.resumable and not self.alive
+
+    @property
     def created(self) -> float:
         try:
             return (self.folder / "order.json").stat().st_mtime
@@ -114,11 +125,15 @@ class Job:
         except OSError:
             return []
         found: list[dict[str, Any]] = []
+        reached = -1
         for line in lines:
             with suppress(ValueError):  # the last line of a process that was killed
                 event = json.loads(line)
-                while found and event.get("step") is not None and found[-1].get("step", -1) > event["step"]:
-                    found.pop()
+                step = event.get("step")
+                if step is not None:
+                    if step <= reached:
+                        found = [past for past in found if not _again(past, event)]
+                    reached = step
                 found.append(event)
         return found
 
@@ -139,8 +154,7 @@ class Job:
         if self.alive:
             return
         (self.folder / "starting").touch()
-        for name in ("stop", "end.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        self.renew()
         with open(self.folder / "log.txt", "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "srgui", "train-job", str(self.folder)],
@@ -155,6 +169,11 @@ class Job:
     def _see_off(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()  # else it stays a zombie
         (self.folder / "starting").unlink(missing_ok=True)
+
+    def renew(self) -> None:
+        """Forget how it ended, before it is resumed."""
+        for name in ("stop", "end.json"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Ask it to keep a checkpoint and end; returns at once."""
@@ -197,7 +216,7 @@ class Job:
         except Timeout as error:
             raise TrainingError(f"the training {self.name} runs already, in another process; stop it there first") from error
         (self.folder / "starting").unlink(missing_ok=True)
-        with lock, _listening(self.folder / "stop", run):
+        with lock, self.listening(run):
             try:
                 with self._turn(device, run):
                     self.tell({"kind": "begin", "device": device, "pid": os.getpid()})
@@ -212,6 +231,30 @@ class Job:
                 self._end("failed", f"{type(error).__name__}: {error}")
                 raise
             self._end("done", "")
+
+    @contextmanager
+    def listening(self, run: Run) -> Iterator[None]:
+        """Cancel ``run`` when :meth:`stop` is called anywhere, or this process is asked to end."""
+        over, stop = threading.Event(), self.folder / "stop"
+
+        def watch() -> None:
+            while not over.wait(_POLL):
+                if stop.exists():
+                    run.cancel()
+
+        former = {}
+        if threading.current_thread() is threading.main_thread():
+            former = {which: signal.signal(which, lambda *_: run.cancel()) for which in (signal.SIGTERM, signal.SIGINT)}
+        watcher = threading.Thread(target=watch, name="stop-watcher", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            stop.unlink(missing_ok=True)
+            for which, handler in former.items():
+                signal.signal(which, handler)
 
     def _end(self, state: State, message: str) -> None:
         with suppress(OSError):  # of a full disk, which is what ended it
@@ -252,33 +295,14 @@ def _waiting(device: str) -> list[Job]:
     return [job for job in jobs if job.alive]
 
 
-@contextmanager
-def _listening(stop: Path, run: Run) -> Iterator[None]:
-    """Cancel ``run`` when the file ``stop`` appears or the process is asked to end."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_POLL):
-            if stop.exists():
-                run.cancel()
-
-    former = {}
-    if threading.current_thread() is threading.main_thread():
-        former = {which: signal.signal(which, lambda *_: run.cancel()) for which in (signal.SIGTERM, signal.SIGINT)}
-    watcher = threading.Thread(target=watch, name="stop-watcher", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-        stop.unlink(missing_ok=True)
-        for which, handler in former.items():
-            signal.signal(which, handler)
+def _again(past: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+    """Whether a resumed training that is at ``event`` has done ``past`` again, or will."""
+    step = past.get("step", -1)
+    return bool(step > event["step"] or (step == event["step"] and past["kind"] == event["kind"]))
 
 
 def create(name: str, order: Mapping[str, Any], files: Sequence[Path] = ()) -> Job:
-    """A new job, not yet started.
+    """A new job, not yet started, in the place of a :attr:`~Job.spent` one of its name.
 
     Args:
         files: pictures that will not stay where they are, such as uploads: they are linked or copied into the job's own folder.
@@ -290,6 +314,8 @@ def create(name: str, order: Mapping[str, Any], files: Sequence[Path] = ()) -> J
     job = Job(jobs_folder() / new_job_name(name))
     folder = job.folder
     try:
+        if job.spent:
+            job.discard()
         folder.mkdir(parents=True)
         _keep(files, job.pictures)
         part = folder / "order.part"
@@ -307,12 +333,15 @@ def new_job_name(name: str) -> str:
     """``name``, if a new training can be called so.
 
     Raises:
-        TrainingError: it is not a plain one, or a training of this name is there.
+        TrainingError: it is not a plain one, or a training of this name is there and not :attr:`~Job.spent`.
     """
     if not is_plain_name(name):
         raise TrainingError(f"{name!r} cannot be the name of an adapter; {PLAIN_NAME}")
-    if os.path.lexists(jobs_folder() / name):
-        raise TrainingError(f"a training called {name} is there already; resume or remove it, or choose another name")
+    job = Job(jobs_folder() / name)
+    if os.path.lexists(job.folder) and not job.spent:
+        raise TrainingError(
+            f"a training called {name} is there already ({job.state}); resume it, remove {job.folder}, or choose another name"
+        )
     return name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,13 @@ from srgui.device import pick
 from srgui.errors import InputError
 from srgui.lora.catalogue import new_name
 from srgui.models.cards import new_model_name
+from srgui.training.learner import lora_spec
 from srgui.training.recipe import Recipe, changed
+
+
+def spare_workers() -> int:
+    """How many processes to cut patches in: on few cores they would only take turns with the training itself."""
+    return min(8, (os.cpu_count() or 1) // 4)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Order:
     val_dir: str | None = None
     val_lr_dir: str | None = None
     device: str = "auto"
-    workers: int = 1
+    workers: int = field(default_factory=spare_workers)
     title: str = ""
     licence: str = "unknown"
 
@@ -49,19 +56,20 @@ class Order:
         try:
             values = {**content, "recipe": changed(Recipe(), content["recipe"]), "pictures": tuple(content["pictures"])}
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this order for a training cannot be read ({error}); start the training anew") from error
 
 
 def check_order(order: Order) -> None:
-    """What can be refused at once: a name that is taken or no name, an unknown device.
+    """What can be refused at once: a name that is taken or no name, a rank that is none, an unknown device.
 
     Raises:
-        AdapterError, ModelError: the name.
+        AdapterError, ModelError: the name, the rank.
         InputError: the device.
     """
     if order.recipe.method == "lora":
         new_name(order.name)
+        lora_spec(order.recipe)
     else:
         new_model_name(order.name)
     pick(order.device)
