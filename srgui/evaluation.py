@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture's scores: the model's and bicubic's."""
+    """One picture's scores, the model's and bicubic's, and how many seconds the model took."""
 
     name: str
     model: Scores
     bicubic: Scores
+    seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, **self.model, "bicubic": self.bicubic}
@@ -119,9 +121,11 @@ def evaluate(
                 raise InputError(f"{path} is smaller than the scale {scale}; give larger HR pictures")
             lr8 = protocol.lr_of(hr8, scale, path.name) if lr_dir is None else _partner(path, lr_dir, hr8.shape, scale)
             lr, hr = to_tensor(lr8), to_tensor(hr8)
+            begun = time.perf_counter()
             sr = restore(restorer, lr, setting, run)
+            seconds = time.perf_counter() - begun
             up = resize(lr, hr.shape[-2], hr.shape[-1])
-            scores = Measured(path.name, score(sr, hr, scale, lpips), score(up, hr, scale, lpips))
+            scores = Measured(path.name, score(sr, hr, scale, lpips), score(up, hr, scale, lpips), seconds)
             if save is not None:
                 for suffix, samples in (("lr", lr8), ("sr", to_samples(sr, 8))):
                     write_picture(save / f"{label}_{suffix}.png", _layout(samples), [samples], overwrite=True)

@@ -27,7 +27,8 @@ ROOMS = (
     ("training",),  # validates with the engine that will run what it trains
     ("unfolding", "diffusion"),
     ("restorers", "evaluation"),
-    ("tuning", "reports"),
+    ("tuning",),
+    ("reports",),
     ("ui",),
     ("cli",),
     ("__main__",),

@@ -34,6 +34,7 @@ Adapters = Annotated[
         help="An adapter, by name or path; can be repeated.",
     ),
 ]
+Fields = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")]
 
 
 def read_tile(text: str) -> int | None:
@@ -119,3 +120,18 @@ def _adapter(text: str) -> tuple[str, float]:
         return name, float(strength)
     except ValueError as error:
         raise InputError(f"--adapter {text!r}: the strength {strength!r} is not a number; such as {name}:0.8") from error
+
+
+def read_fields(options: list[str] | None) -> dict[str, str]:
+    """``FIELD=VALUE`` as field -> value.
+
+    Raises:
+        InputError: there is no equals sign.
+    """
+    found = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"--set {option!r} is not FIELD=VALUE; such as --set lr=1e-3")
+        found[key] = value
+    return found

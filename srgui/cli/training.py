@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srgui.cli.common import Device, write_json
+from srgui.cli.common import Device, Fields, read_fields, write_json
 from srgui.errors import Cancelled, InputError, SrguiError, near
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from srgui.tuning.plan import Plan
 
 app = typer.Typer()
-Options = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe.")]
 Name = Annotated[str, typer.Option(help="Name of what will be written; it becomes a folder's.")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes that cut patches; by default one for every four cores.", show_default=False)
@@ -48,7 +47,7 @@ def train(
     model: Annotated[str | None, typer.Option("--model", "-m", help="What to start from; by default the preset's.")] = None,
     rank: Annotated[str | None, typer.Option(help="Of LoRA: a number, or a percentage such as 10%.")] = None,
     steps: Annotated[int | None, typer.Option(help="How long to train at most.")] = None,
-    options: Options = None,
+    options: Fields = None,
     title: Annotated[str, typer.Option(help="For people; by default the name.")] = "",
     licence: Annotated[str, typer.Option(help="Of what is trained, for its card.")] = "unknown",
     workers: Workers = None,
@@ -113,7 +112,7 @@ def train_base(
     name: Name,
     network: Annotated[str, typer.Option(help="Recipe: compact, compact-cooldown or srcnn.")] = "compact",
     start: Annotated[str | None, typer.Option(help="Model to go on from, as compact-cooldown does.")] = None,
-    options: Options = None,
+    options: Fields = None,
     workers: Workers = None,
     device: Device = "auto",
 ) -> None:
@@ -127,7 +126,7 @@ def train_base(
 
     if network not in BASES:
         raise InputError(f"there is no network {network!r}. {near(network, BASES)}")
-    fields = _pairs(options)
+    fields = read_fields(options)
     shape: dict[str, Any] = {"kind": "srcnn" if network == "srcnn" else "compact"}
     shape |= {key: _whole(key, fields.pop(key)) for key in ("scale", "features", "convs") if key in fields}
     order = Order(
@@ -162,7 +161,7 @@ def _recipe(file: Path | None, preset: str, given: dict[str, Any], options: list
     values = {key: value for key, value in given.items() if value is not None}
     if "steps" in values:
         values["epochs"] = 0
-    return changed(read_recipe(file) if file else named(preset).recipe, {**values, **_pairs(options)})
+    return changed(read_recipe(file) if file else named(preset).recipe, {**values, **read_fields(options)})
 
 
 def _started(name: str) -> Order:
@@ -295,16 +294,6 @@ def _print(event: dict[str, Any]) -> None:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _pairs(options: list[str] | None) -> dict[str, str]:
-    found = {}
-    for option in options or []:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise InputError(f"--set {option!r} is not FIELD=VALUE; such as --set lr=1e-3")
-        found[key] = value
-    return found
 
 
 def _whole(name: str, text: str) -> int:

@@ -129,7 +129,8 @@ class Result:
         names = ", ".join(dict.fromkeys(item.path.parent.name for item in train))
         return f"{len({item.sha256 for item in train})} pictures ({names}), {len(held)} held out"
 
-    def _report(self) -> dict[str, Any]:
+    def history(self) -> dict[str, Any]:
+        """How it was trained, for a card."""
         progress, order = self.outcome.progress, self.plan.order
         return {
             "preset": order.preset,
@@ -160,7 +161,7 @@ class Result:
             alpha=recipe.alpha or None,
             targets=recipe.targets,
             degradation=recipe.degradation if order.lr_dir is None else "LR pictures were given",
-            recipe=self._report(),
+            recipe=self.history(),
             metrics=metrics,
             licence=order.licence,
             trained_on=self._trained_on(),
@@ -187,7 +188,7 @@ class Result:
             "description": f"{plan.network.architecture}, {sum(w.numel() for w in self.weights.values()):,} parameters",
             "trained_on": self._trained_on(),
             "metrics": {"held_out": metrics, **({"cost": cost} if cost else {})},
-            "training": {**self._report(), "started_from": plan.identity["base"], "pictures_sha256": plan.pictures_sha256},
+            "training": {**self.history(), "started_from": plan.identity["base"], "pictures_sha256": plan.pictures_sha256},
         }
         try:
             shutil.rmtree(part, ignore_errors=True)

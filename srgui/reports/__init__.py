@@ -1,0 +1,1 @@
+"""The tables of two papers, made anew on one's own pictures: what ``report`` does."""
