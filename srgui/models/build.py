@@ -53,4 +53,5 @@ def _rrdb(features: int, blocks: int, scale: int) -> nn.Module:
 
 
 def _network(module: nn.Module, architecture: str, scale: int, radius: int | None) -> Network:
-    return Network(module.eval().requires_grad_(False), architecture, scale, radius=radius)
+    module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return Network(module, architecture, scale, radius=radius)

@@ -65,8 +65,8 @@ class Checkpoint:
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def read(self, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The state and the progress, or None where there is none.
+    def read(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The state, on the CPU, and the progress, or None where there is none.
 
         Raises:
             TrainingError: it is damaged, or belongs to another training.
@@ -74,7 +74,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            content = torch.load(self.path, weights_only=True, map_location=device)
+            content = torch.load(self.path, weights_only=True, map_location="cpu")
             identity, progress = content.pop("identity"), content.pop("progress")
         except (
             pickle.UnpicklingError,

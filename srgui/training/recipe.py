@@ -106,7 +106,9 @@ class Recipe:
         if _suffix(path) == ".json":
             text = json.dumps(values, indent=2) + "\n"
         else:
-            text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+            # JSON's values are TOML's, but for escapes of surrogate pairs and a bare DEL.
+            text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+            text = text.replace("\x7f", "\\u007f")
         path.write_text(text, encoding="utf-8")
 
 

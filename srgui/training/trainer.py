@@ -82,7 +82,7 @@ class Trainer:
         self.model = learner(task.network.module, recipe).to(device).to(memory_format=torch.channels_last)
         parameters = trainable(self.model)
         self.average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        self.best = self.average
+        self.best = {name: value.clone() for name, value in self.average.items()}
         self.progress = Progress()
         self.objective = Objective(recipe, accelerator)
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in _optimizers(recipe, list(parameters.values()))]
@@ -148,16 +148,16 @@ class Trainer:
             self.checkpoint.write(state, self.progress)
 
     def _load(self) -> None:
-        found = self.checkpoint.read(self.accelerator.device)
+        found = self.checkpoint.read()
         if found is None:
             return
         state, progress = found
         self.progress = Progress(**progress)
-        parameters = trainable(self.model)
+        own = {"weights": trainable(self.model), "average": self.average, "best": self.best}
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(state["weights"][name])
-        self.average, self.best = state["average"], state["best"]
+            for kind, tensors in own.items():
+                for name, tensor in tensors.items():
+                    tensor.copy_(state[kind][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.objective.load(state["objective"])
