@@ -52,12 +52,14 @@ def _training(training: Mapping[str, Any]) -> str:
     targets = recipe["targets"]
     layers = "all layers" if list(targets) == ["*"] else _few(targets)
     shown = f"whole pictures of {recipe['resize']} x {recipe['resize']}" if recipe["resize"] else f"LR patches of {recipe['patch']}"
+    kept = (
+        f"the weights of step {training['best_step']}" if training["best_step"] else "none was better than the start, which is kept"
+    )
     stopped = f"; {training['stopped']}" if training["stopped"] else ""
     return (
         f"**{training['method']}** (preset {training['preset']}): {what} on {training['modules']} layers ({layers}), "
         f"loss {training['loss']}, lr {recipe['lr']:g}, {recipe['batch']} at a time, {shown}; {training['steps']} steps in "
-        f"{training['minutes']} minutes, the weights of step {training['best_step']} "
-        f"(best {recipe['metric']} on held-out pictures){stopped}."
+        f"{training['minutes']} minutes, {kept} (by {recipe['metric']} on held-out pictures){stopped}."
     )
 
 
