@@ -150,7 +150,11 @@ def train_job(folder: Path) -> None:
     from srgui.tuning.order import Order
 
     job = Job(folder)
-    _work(job, Order.from_json(job.order))
+    try:
+        _work(job, Order.from_json(job.order))
+    except SrguiError as error:
+        job.fail(str(error))
+        raise
 
 
 def _recipe(file: Path | None, preset: str, given: dict[str, Any], options: list[str] | None) -> Recipe:
@@ -221,7 +225,7 @@ def _dry_run(order: Order, json_file: Path | None) -> None:
 
 def _train(order: Order, resume: bool, json_file: Path | None) -> None:
     from srgui.training import jobs
-    from srgui.tuning.tune import accelerator, prepare, together
+    from srgui.tuning.tune import accelerator, prepare, together, written
 
     def enter() -> Job:
         if resume:
@@ -232,7 +236,8 @@ def _train(order: Order, resume: bool, json_file: Path | None) -> None:
         return jobs.create(order.name, order.as_json()) if _first() else jobs.Job(jobs.jobs_folder() / order.name)
 
     computer = accelerator(order)
-    plan = prepare(order, computer)
+    over = resume and written(jobs.find(order.name).folder) is not None
+    plan = None if over else prepare(order, computer)
     job = together(computer, enter)
     try:
         found = _work(job, order, plan, computer)
@@ -247,7 +252,7 @@ def _train(order: Order, resume: bool, json_file: Path | None) -> None:
 def _work(job: Job, order: Order, plan: Plan | None = None, computer: Accelerator | None = None) -> dict[str, Any]:
     """Train in this process; the first of several writes the job's events."""
     from srgui.protocol import Run
-    from srgui.tuning.tune import accelerator, prepare, together, tune
+    from srgui.tuning.tune import accelerator, prepare, together, tune, written
 
     run, computer = Run(), computer or accelerator(order)
 
@@ -261,7 +266,10 @@ def _work(job: Job, order: Order, plan: Plan | None = None, computer: Accelerato
     try:
         with ExitStack() as stack:
             together(computer, lambda: stack.enter_context(turn))
-            found = tune(plan or prepare(order, computer), job.folder, run, tell, computer)
+            if (found := written(job.folder)) is not None:
+                tell({"kind": "result", **found})
+            else:
+                found = tune(plan or prepare(order, computer), job.folder, run, tell, computer)
             if _first():
                 job.finish()
     except Cancelled:

@@ -32,6 +32,7 @@ from srgui.training.checkpoint import FILE as CHECKPOINT
 State = Literal["queued", "running", "stopped", "interrupted", "done", "failed"]
 _POLL = 0.5  # seconds
 _STARTING = 30.0  # seconds at most between the start of a process and its lock
+_LOOK = 5.0  # seconds within which whoever only looks for a lock lets go of it
 _PROBE = threading.Lock()  # two that look for a lock at once would each take the other for its holder
 _ENDS: tuple[State, ...] = ("done", "failed", "stopped")
 
@@ -179,6 +180,11 @@ class Job:
         """Ask it to keep a checkpoint and end; returns at once."""
         (self.folder / "stop").touch()
 
+    def fail(self, message: str) -> None:
+        """Write down why it did not even begin, if it has not ended otherwise."""
+        if not self.end and not self.alive:
+            self._end("failed", message)
+
     def finish(self) -> None:
         """Remove what only a resumed training needs."""
         for path in self.folder.glob("checkpoint.*"):
@@ -210,9 +216,8 @@ class Job:
             TrainingError: another process is at it already.
             Cancelled: while waiting.
         """
-        lock = FileLock(self.folder / "alive.lock", timeout=5)
         try:
-            lock.acquire()
+            lock = FileLock(self.folder / "alive.lock", timeout=_LOOK).acquire()
         except Timeout as error:
             raise TrainingError(f"the training {self.name} runs already, in another process; stop it there first") from error
         (self.folder / "starting").unlink(missing_ok=True)

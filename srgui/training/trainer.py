@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ class Trainer:
             return
         state, progress = found
         self.progress = Progress(**progress)
-        own = {"weights": trainable(self.model), "average": self.average, "best": self.best}
+        own: dict[str, Mapping[str, Tensor]] = {"weights": trainable(self.model), "average": self.average, "best": self.best}
         with torch.no_grad():
             for kind, tensors in own.items():
                 for name, tensor in tensors.items():

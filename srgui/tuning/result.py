@@ -22,7 +22,7 @@ from srgui.inference.engine import Engine
 from srgui.inference.pixel import PixelRestorer
 from srgui.lora.adapter import Adapter, attach
 from srgui.lora.card import AdapterCard, Base
-from srgui.lora.catalogue import save_adapter
+from srgui.lora.catalogue import adapters_folder, save_adapter
 from srgui.lora.delta import Factors
 from srgui.lora.trainable import LoraModel
 from srgui.metrics import Lpips, Scores, score
@@ -107,6 +107,11 @@ class Result:
         restorer = PixelRestorer(network, RestorerInfo("", "", "", network.scale, ""), Engine())
         return restore(restorer, lr, Setting(), run.child(lambda _: None))
 
+    @property
+    def place(self) -> Path:
+        """The folder that :meth:`write` makes."""
+        return (models_folder() if self.factors is None else adapters_folder()) / self.plan.order.name
+
     def write(self, metrics: Mapping[str, Any], cost: Mapping[str, Any]) -> Path:
         """The adapter's or the model's folder, with a card that holds what was measured.
 
@@ -174,7 +179,7 @@ class Result:
         from safetensors.torch import save_file
 
         plan, order = self.plan, self.plan.order
-        folder, part = models_folder() / order.name, models_folder() / f".{order.name}.part"
+        folder, part = self.place, models_folder() / f".{order.name}.part"
         srcnn = plan.network.architecture == "SRCNN"
         weights = {**self.weights, **({"scale": torch.tensor(plan.network.scale)} if srcnn else {})}
         card = {

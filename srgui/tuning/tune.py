@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ from srgui.tuning.plan import Plan
 from srgui.tuning.result import Result
 
 T = TypeVar("T")
+_NOTE = "result.json"
 RESULT = "result"  # folder of the samples of the trained network, which may be better than the last ones watched
 
 
@@ -75,12 +78,37 @@ def tune(plan: Plan, folder: Path, run: Run, tell: Tell, computer: Accelerator) 
             gain = result.gain(run, lpips)
             result.show(gain, folder / RESULT)
             metrics, cost = gain.as_json(), result.cost(run, lpips)
-        place = result.write(metrics, cost)
-        found |= {"place": str(place), "metrics": metrics, "cost": cost}
+        found |= {"place": str(result.place), "metrics": metrics, "cost": cost}
+        with _noted(found, folder):
+            result.write(metrics, cost)
         tell({"kind": "result", **found})
     computer.wait_for_everyone()
     computer.end_training()
     return found
+
+
+def written(folder: Path) -> dict[str, Any] | None:
+    """What :func:`tune` gave, if it was killed after it had written its result and before it could say so."""
+    try:
+        found = dict[str, Any](json.loads((folder / _NOTE).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+    return found if Path(found["place"]).is_dir() else None
+
+
+@contextmanager
+def _noted(found: dict[str, Any], folder: Path) -> Iterator[None]:
+    """Note what is being written, for :func:`written`; not if it fails."""
+    note = folder / _NOTE
+    try:
+        note.write_text(json.dumps(found), encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"{note} cannot be written: {error.strerror}; free some space and resume") from error
+    try:
+        yield
+    except SrguiError:
+        note.unlink()
+        raise
 
 
 def together(computer: Accelerator, make: Callable[[], T]) -> T:
