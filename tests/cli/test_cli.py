@@ -10,7 +10,6 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from srgui.cli import main
-from srgui.errors import MemoryLimitError, MetricUnavailable
+from srgui.errors import MemoryLimitError
 from srgui.images import read_picture, read_settings, to_tensor
 from srgui.metrics import psnr, round_to_8bit, ssim
 from srgui.models.cards import all_cards
@@ -28,47 +26,12 @@ from srgui.places import ROOT
 from srgui.resample import resize
 
 Save = Callable[..., Path]
-Call = Callable[..., SimpleNamespace]
+Call = Callable[..., Any]
 
 
-@pytest.fixture
-def srgui(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs the command line in this process: ``code``, ``out`` and ``err``."""
-
-    def call(*args: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["srgui", *map(str, args)])
-        with pytest.raises(SystemExit) as exit:
-            main()
-            raise SystemExit(0)
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=exit.value.code or 0, out=out, err=err)
-
-    return call
-
-
-@pytest.fixture(autouse=True)
-def _no_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its weights would be downloaded."""
-
-    def load(net: str) -> None:
-        raise MetricUnavailable("LPIPS not available: this is a test")
-
-    monkeypatch.setattr("srgui.metrics.load_lpips", load)
-
-
-def refused(result: SimpleNamespace, *words: str, code: int = 2) -> None:
-    """One line on stderr, which holds all of ``words``."""
-    assert result.code == code
-    assert "Traceback" not in result.err
-    (line,) = result.err.splitlines()
-    assert line.startswith("error: ")
-    for word in words:
-        assert word in line
-
-
-def waves(height: int, width: int, phase: float = 0) -> np.ndarray:
+def waves(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width]
-    planes = np.stack([np.sin(x / 6 + phase), np.cos(y / 5), np.sin((x + y) / 8)], axis=2)
+    planes = np.stack([np.sin(x / 6), np.cos(y / 5), np.sin((x + y) / 8)], axis=2)
     return (127 + 100 * planes).round().astype(np.uint8)
 
 
@@ -131,7 +94,7 @@ def test_a_folder_of_pictures_goes_into_a_folder(srgui: Call, tmp_path: Path, sa
 def test_one_bad_picture_is_exit_code_1_and_all_bad_2(srgui: Call, tmp_path: Path, save_png: Save) -> None:
     good, bad = save_png(tmp_path / "a.png", (8, 8)), tmp_path / "b.png"
     bad.write_bytes(b"")
-    refused(srgui("upscale", bad, good, "-o", tmp_path / "out", "-m", "bicubic"), str(bad), "empty", code=1)
+    srgui("upscale", bad, good, "-o", tmp_path / "out", "-m", "bicubic").refused(str(bad), "empty", code=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_x4.png"]
     result = srgui("upscale", bad, tmp_path / "c.png", "-o", tmp_path / "new", "-m", "bicubic")
     assert result.code == 2
@@ -147,7 +110,7 @@ def test_a_failure_that_does_not_name_its_picture_is_given_its_name(
 
     monkeypatch.setattr("srgui.inference.batch.PreparedPicture", fail)
     source = save_png(tmp_path / "a.png", (8, 8))
-    refused(srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic"), f"{source}: no memory")
+    srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic").refused(f"{source}: no memory")
 
 
 # Existing files
@@ -156,7 +119,7 @@ def test_a_failure_that_does_not_name_its_picture_is_given_its_name(
 def test_nothing_is_overwritten_unless_asked(srgui: Call, tmp_path: Path, save_png: Save) -> None:
     source, target = save_png(tmp_path / "a.png", (8, 8)), save_png(tmp_path / "b.png", (3, 3))
     before = target.read_bytes()
-    refused(srgui("upscale", source, "-o", target, "-m", "bicubic"), str(target), "exists already", "--overwrite")
+    srgui("upscale", source, "-o", target, "-m", "bicubic").refused(str(target), "exists already", "--overwrite")
     assert target.read_bytes() == before
     assert srgui("upscale", source, "-o", target, "-m", "bicubic", "--overwrite").code == 0
     assert read_picture(target).size == (32, 32)
@@ -168,7 +131,7 @@ def test_the_output_is_never_the_input(srgui: Call, tmp_path: Path, save_png: Sa
     before = source.read_bytes()
     (tmp_path / "link.png").symlink_to(source)
     for out in (source, tmp_path / "." / "a.png", tmp_path / "link.png"):
-        refused(srgui("upscale", source, "-o", out, "-m", "bicubic", *flag), "is the input itself; choose another name")
+        srgui("upscale", source, "-o", out, "-m", "bicubic", *flag).refused("is the input itself; choose another name")
     assert source.read_bytes() == before
 
 
@@ -217,14 +180,14 @@ def bad_picture(kind: str, folder: Path) -> Path:
 )
 def test_a_bad_picture(srgui: Call, tmp_path: Path, kind: str, words: list[str]) -> None:
     path = bad_picture(kind, tmp_path)
-    refused(srgui("upscale", path, "-o", tmp_path / "out" / "b.png", "-m", "bicubic"), str(path), *words)
+    srgui("upscale", path, "-o", tmp_path / "out" / "b.png", "-m", "bicubic").refused(str(path), *words)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_limit_of_pixels_can_be_changed(srgui: Call, tmp_path: Path, save_png: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_png(tmp_path / "a.png", (20, 20))
     monkeypatch.setenv("SRGUI_MAX_MEGAPIXELS", "0.0003")
-    refused(srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic"), "20 x 20 pixels", "SRGUI_MAX_MEGAPIXELS")
+    srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic").refused("20 x 20 pixels", "SRGUI_MAX_MEGAPIXELS")
     monkeypatch.setenv("SRGUI_MAX_MEGAPIXELS", "0.0004")
     assert srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic").code == 0
 
@@ -244,7 +207,7 @@ def test_the_limit_of_pixels_can_be_changed(srgui: Call, tmp_path: Path, save_pn
 def test_an_output_that_cannot_be(srgui: Call, tmp_path: Path, save_png: Save, out: str, words: list[str]) -> None:
     source = save_png(tmp_path / "a.png", (8, 8))
     (tmp_path / "file").write_text("in the way")
-    refused(srgui("upscale", source, "-o", f"{tmp_path}/{out}", "-m", "bicubic"), *words)
+    srgui("upscale", source, "-o", f"{tmp_path}/{out}", "-m", "bicubic").refused(*words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "file"]
 
 
@@ -255,7 +218,7 @@ def test_a_full_disk(srgui: Call, tmp_path: Path, save_png: Save, monkeypatch: p
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", full)
-    refused(srgui("upscale", source, "-o", tmp_path / "new" / "b.png", "-m", "bicubic"), "the disk is full while writing")
+    srgui("upscale", source, "-o", tmp_path / "new" / "b.png", "-m", "bicubic").refused("the disk is full while writing")
     assert not (tmp_path / "new").exists()
 
 
@@ -301,7 +264,7 @@ def bad_model(kind: str, folder: Path, tiny_files: Any) -> str:
 )
 def test_a_bad_weight_file(srgui: Call, tmp_path: Path, save_png: Save, tiny_files: Any, kind: str, words: list[str]) -> None:
     source, model = save_png(tmp_path / "a.png", (8, 8)), bad_model(kind, tmp_path, tiny_files)
-    refused(srgui("upscale", source, "-o", tmp_path / "out" / "b.png", "-m", model), model, *words)
+    srgui("upscale", source, "-o", tmp_path / "out" / "b.png", "-m", model).refused(model, *words)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "trace").exists()
 
@@ -326,7 +289,7 @@ def test_a_bad_weight_file(srgui: Call, tmp_path: Path, save_png: Save, tiny_fil
 )
 def test_a_bad_option(srgui: Call, tmp_path: Path, save_png: Save, options: list[str], words: list[str]) -> None:
     source = save_png(tmp_path / "a.png", (8, 8))
-    refused(srgui("upscale", source, "-o", tmp_path / "out" / "b.png", *options), *words)
+    srgui("upscale", source, "-o", tmp_path / "out" / "b.png", *options).refused(*words)
     assert not (tmp_path / "out").exists()
 
 
@@ -342,7 +305,7 @@ def test_bad_usage_is_exit_code_2(srgui: Call, args: list[str]) -> None:
 
 def test_a_format_that_is_not_written(srgui: Call, tmp_path: Path, save_png: Save) -> None:
     source = save_png(tmp_path / "a.png", (8, 8))
-    refused(srgui("upscale", source, "-o", f"{tmp_path}/out/", "--format", "gif"), "format 'gif' is not written; use png")
+    srgui("upscale", source, "-o", f"{tmp_path}/out/", "--format", "gif").refused("format 'gif' is not written; use png")
 
 
 def test_an_interrupt_is_one_line(srgui: Call, tmp_path: Path, save_png: Save, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,17 +314,10 @@ def test_an_interrupt_is_one_line(srgui: Call, tmp_path: Path, save_png: Save, m
 
     monkeypatch.setattr("srgui.inference.batch.PreparedPicture", interrupt)
     source = save_png(tmp_path / "a.png", (8, 8))
-    refused(srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic"), "interrupted")
+    srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "bicubic").refused("interrupted")
 
 
 # evaluate
-
-
-@pytest.fixture
-def hr_dir(tmp_path: Path, save_png: Save) -> Path:
-    for index, size in enumerate([(48, 64), (50, 67)]):  # the second is not a multiple of the scale
-        save_png(tmp_path / "hr" / f"{index}.png", waves(*size, index))
-    return tmp_path / "hr"
 
 
 def strict(path: Path) -> Any:
@@ -487,14 +443,14 @@ def test_evaluate_counts_a_picture_that_cannot_be_saved_as_failed(srgui: Call, t
     ],
 )
 def test_evaluate_refuses_a_bad_option(srgui: Call, hr_dir: Path, options: list[str], words: list[str]) -> None:
-    refused(srgui("evaluate", hr_dir, *options), *words)
+    srgui("evaluate", hr_dir, *options).refused(*words)
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty", "file.png", "x" * 5000])
 def test_evaluate_refuses_what_is_no_folder_of_pictures(srgui: Call, tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.png").write_text("")
-    refused(srgui("evaluate", tmp_path / folder, "-m", "bicubic"), folder)
+    srgui("evaluate", tmp_path / folder, "-m", "bicubic").refused(folder)
 
 
 def test_a_json_file_that_cannot_be_written(srgui: Call, tmp_path: Path, hr_dir: Path) -> None:
@@ -505,7 +461,7 @@ def test_a_json_file_that_cannot_be_written(srgui: Call, tmp_path: Path, hr_dir:
     assert "Traceback" not in result.err
 
 
-# models, train-base, serve
+# models, serve
 
 
 def test_models_are_listed_with_their_state(srgui: Call) -> None:
@@ -524,14 +480,14 @@ def test_a_model_is_shown(srgui: Call) -> None:
 
 def test_a_weight_file_is_added_and_used(srgui: Call, tmp_path: Path, save_png: Save, tiny_files: Any) -> None:
     assert "mine is ready (x4, RealESRGAN Compact" in srgui("models", "add", tiny_files.pth, "--name", "mine").out
-    refused(srgui("models", "add", tiny_files.pth, "--name", "mine"), "exists already")
+    srgui("models", "add", tiny_files.pth, "--name", "mine").refused("exists already")
     source = save_png(tmp_path / "a.png", (8, 8))
     assert srgui("upscale", source, "-o", tmp_path / "b.png", "-m", "mine").code == 0
     assert "mine" in srgui("models", "list").out
 
 
 def test_an_unknown_model_is_not_downloaded(srgui: Call) -> None:
-    refused(srgui("models", "download", "realesrgan-x4plsu"), "Did you mean")
+    srgui("models", "download", "realesrgan-x4plsu").refused("Did you mean")
 
 
 def test_a_broken_card_is_one_line(srgui: Call, home: Path) -> None:
@@ -545,36 +501,9 @@ def test_a_broken_card_is_one_line(srgui: Call, home: Path) -> None:
     assert "bicubic" in result.out
 
 
-def test_a_base_is_trained_and_used(srgui: Call, tmp_path: Path, hr_dir: Path) -> None:
-    settings = ["features=4", "convs=1", "batch=2", "patch=6", "steps=2", "validate_every=1", "held_out=1", "warmup=1"]
-    options = [part for setting in settings for part in ("--set", setting)]
-    result = srgui("train-base", hr_dir, "--name", "mine", "--work", tmp_path / "work", "--device", "cpu", *options)
-    assert result.code == 0
-    assert [json.loads(line)["step"] for line in result.out.splitlines()[:2]] == [1, 2]
-    assert "mine is ready" in result.out
-    assert srgui("upscale", hr_dir / "0.png", "-o", tmp_path / "b.png", "-m", "mine").code == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--name", "../x"], ["'../x' cannot be a model's id"]),
-        (["--name", "x", "--network", "srcn"], ["unknown network 'srcn'. Did you mean srcnn?"]),
-        (["--name", "x", "--set", "steps=-1"], ["steps=-1 is out of range; try steps="]),
-        (["--name", "x", "--set", "patch=5000", "--set", "held_out=1"], ["has 20000 pixels on both sides"]),
-        (["--name", "x", "--set", "held_out=2"], ["holds 2 pictures; held_out=2"]),
-    ],
-)
-def test_train_base_refuses_a_bad_option(
-    srgui: Call, tmp_path: Path, hr_dir: Path, home: Path, options: list[str], words: list[str]
-) -> None:
-    refused(srgui("train-base", hr_dir, "--work", tmp_path / "work", "--device", "cpu", *options), *words)
-    assert not home.exists()
-
-
 @pytest.mark.parametrize("auth", ["me", ":secret", "me:", ""])
 def test_serve_refuses_half_a_login(srgui: Call, auth: str) -> None:
-    refused(srgui("serve", "--auth", auth), "--auth", "a name, a colon and a password")
+    srgui("serve", "--auth", auth).refused("--auth", "a name, a colon and a password")
 
 
 # What is imported when
