@@ -1,20 +1,22 @@
 // Page-wide behaviour: paste or drop a picture anywhere, and a switch between the light and the dark look.
 
-const OWN_DROP_ZONES = "#pictures, #hr, #weights";
+const OWN_DROP_ZONES = "#pictures, #hr, #weights, #train-pictures, #adapter-file";
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-function fileInput() {
-  return document.querySelector("#pictures input[type=file]");
+// Where pictures go that are dropped anywhere or pasted: into the form of the tab that is open.
+function dropBox() {
+  return [...document.querySelectorAll("#pictures, #train-pictures")].find((box) => box.offsetParent);
 }
 
 // Put `files` in the place of the pictures that are there.
 async function replacePictures(files) {
-  const clear = document.querySelector("#pictures button[aria-label=Clear]");
-  if (clear) {
-    clear.click();
-    for (let wait = 0; wait < 50 && document.querySelector("#pictures button[aria-label=Clear]"); wait++)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+  const box = dropBox();
+  const clear = () => box.querySelector("button[aria-label=Clear]");
+  if (clear()) {
+    clear().click();
+    for (let wait = 0; wait < 50 && clear(); wait++) await pause(20);
   }
-  const input = fileInput();
+  const input = box.querySelector("input[type=file]");
   if (!input) return;
   const transfer = new DataTransfer();
   for (const file of files) transfer.items.add(file);
@@ -26,10 +28,26 @@ function pictureFiles(transfer) {
   return [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
 }
 
+// Upscale again with other strengths, if a result is shown or on its way; of several wishes the last one counts.
+let wishes = 0;
+async function again() {
+  const wish = ++wishes;
+  await pause(300);
+  const button = (id) => document.querySelector(`#${id}`), viewer = document.querySelector("#viewer .sv").viewer;
+  const running = !button("cancel").disabled;
+  if (wish !== wishes || !(running || viewer.comparing)) return;
+  if (running) button("cancel").click();
+  while (wish === wishes && button("start").disabled) await pause(50);
+  if (wish === wishes) button("start").click();
+}
+
 function listen() {
+  document.addEventListener("change", (event) => {
+    if (event.target.closest("#strengths")) again();
+  });
   document.addEventListener("paste", (event) => {
     const files = pictureFiles(event.clipboardData);
-    if (!files.length || !fileInput()) return;
+    if (!files.length || !dropBox()) return;
     event.preventDefault();
     replacePictures(files);
   });
@@ -37,7 +55,7 @@ function listen() {
     if (!event.target.closest(OWN_DROP_ZONES) && event.dataTransfer?.types.includes("Files")) event.preventDefault();
   });
   document.addEventListener("drop", (event) => {
-    if (event.target.closest(OWN_DROP_ZONES) || !fileInput()) return;
+    if (event.target.closest(OWN_DROP_ZONES) || !dropBox()) return;
     const files = pictureFiles(event.dataTransfer);
     if (!files.length) return;
     event.preventDefault();
@@ -45,7 +63,8 @@ function listen() {
   });
   document.addEventListener("click", (event) => {
     const narrow = window.matchMedia("(max-width: 860px)").matches;
-    if (narrow && event.target.closest("#start")) document.querySelector("#viewer").scrollIntoView({ behavior: "smooth" });
+    const started = { start: "#viewer", "train-start": "#job-status" }[event.target.closest("button")?.id];
+    if (narrow && started) document.querySelector(started).scrollIntoView({ behavior: "smooth" });
     if (!event.target.closest("#look")) return;
     const dark = document.body.classList.toggle("dark");
     localStorage.setItem("srgui-look", dark ? "dark" : "light");

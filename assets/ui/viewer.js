@@ -49,10 +49,11 @@ export class Viewer {
   get after() { return this.item?.layers.sr ? "sr" : "lr"; }
   get comparing() { return this.after === "sr"; }
 
-  // `value`: {items: [{id, name, layers: {lr: [w, h], sr: [w, h]?, hr: [w, h]?}}], index}
+  // `value`: {items: [{id, name, layers: {lr: [w, h], sr: [w, h]?, hr: [w, h]?}, labels: {lr: text, ...}}], index, full}
   show(value) {
     const before = this.item && { name: this.item.name, size: this.size() };
     this.items = value?.items ?? [];
+    this.full = Boolean(value?.full);
     // The server points at the newest result; someone who has picked a picture stays with it.
     const kept = this.picked ? this.items.findIndex((item) => item.name === before?.name) : -1;
     this.picked = kept >= 0;
@@ -60,16 +61,23 @@ export class Viewer {
     if (this.left === "hr" && !this.item?.layers.hr) this.left = "lr";
     const size = this.item && this.size();
     const same = before && this.item && before.size[0] === size[0] && before.size[1] === size[1];
-    if (!same || this.fitted) this.fit();
+    if (!same) this.begin();
+    else if (this.fitted) this.fit();
     this.strip();
     this.redraw();
+  }
+
+  // How a picture is first seen.
+  begin() {
+    this.fit();
+    if (this.full && this.item) this.setZoom(1);
   }
 
   select(index) {
     this.index = (index + this.items.length) % this.items.length;
     this.picked = true;
     if (this.left === "hr" && !this.item.layers.hr) this.left = "lr";
-    this.fit();
+    this.begin();
     this.strip();
   }
 
@@ -199,7 +207,7 @@ export class Viewer {
     this.divider.style.left = `${(Math.round(this.split * this.canvas.width) / ratio)}px`;
     this.divider.setAttribute("aria-valuenow", Math.round(this.split * 100));
     if (!this.item) return;
-    const names = { lr: "Original", hr: "Reference", sr: "Upscaled" };
+    const names = { lr: "Original", hr: "Reference", sr: "Upscaled", ...this.item.labels };
     root.querySelector(".sv-before").textContent = names[this.comparing ? this.left : "lr"];
     root.querySelector(".sv-after").textContent = names.sr;
     root.querySelector(".sv-zoom").textContent = `${Math.round(this.zoom * 100)}%`;

@@ -28,8 +28,11 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     import gradio as gr
 
+    from srgui.ui.adapters import adapters_tab
     from srgui.ui.models import models_tab
     from srgui.ui.sessions import Sessions
+    from srgui.ui.stack import refreshed
+    from srgui.ui.train import train_tab
     from srgui.ui.upscale import model_choices, upscale_tab
 
     sessions = Sessions(folder / "uploads" / "results")
@@ -37,11 +40,17 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>srgui <small>{__version__}</small></h1><p>Enlarge pictures, and see what you get</p>", elem_id="title")
             gr.Button("Light / dark", size="sm", elem_id="look", scale=0, min_width=110)
-        with gr.Tab("Upscale", id="upscale"):
-            model = upscale_tab(sessions)
-        with gr.Tab("Models", id="models"):
-            models_tab(sessions, model)
-        page.load(lambda: gr.update(choices=model_choices()), None, model, api_visibility="private")
+        with gr.Tabs() as tabs:
+            with gr.Tab("Upscale", id="upscale") as desk:
+                chosen = upscale_tab(sessions)
+            with gr.Tab("Train", id="train"):
+                train_tab(sessions, page, tabs, chosen)
+            with gr.Tab("Adapters", id="adapters") as shelf:
+                adapters_tab(sessions.folder / "adapters", page, shelf, chosen)
+            with gr.Tab("Models", id="models"):
+                models_tab(sessions, chosen.model)
+        page.load(lambda: gr.update(choices=model_choices()), None, chosen.model, api_visibility="private")
+        desk.select(refreshed, list(chosen), chosen.adapters, queue=False, show_progress="hidden", api_visibility="private")
         page.unload(sessions.leave)
     warm = threading.Thread(target=_warm_up, name="warm-up", daemon=True)
     warm.start()

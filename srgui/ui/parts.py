@@ -33,7 +33,7 @@ def forecast_text(costs: Sequence[Forecast] | None, sizes: Sequence[tuple[Size, 
     tiles, memory = sum(cost.tiles for cost in costs), max(cost.memory for cost in costs)
     tiles = tiles * pictures // len(costs)
     seconds = sum(cost.seconds for cost in costs) * pictures / len(costs)
-    took = f"about {duration(seconds)}, {tiles} tile{'s' if tiles != 1 else ''}, {_memory(memory)}"
+    took = f"about {duration(seconds)}, {tiles} tile{'s' if tiles != 1 else ''}, {size_text(memory)}"
     if pictures == 1:
         (height, width), (new_height, new_width) = sizes[0]
         return f"<p>{width} × {height} → <b>{new_width} × {new_height}</b></p><p>{took}</p>"
@@ -58,11 +58,15 @@ def measured_html(done: Sequence[Done], order: Order) -> str:
     return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table><p>{_protocol(order, scored)}</p>"
 
 
-def _memory(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
+def size_text(size: int) -> str:
+    """Bytes, for people."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"
 
 
 def duration(seconds: float) -> str:
+    """Seconds, for people."""
     if seconds < 1.5:
         return "1 s"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -62,6 +62,7 @@ class Sessions:
         with self._lock:
             self._waiting.pop(session, None)
         self.shelf.drop(session)
+        self.shelf.drop(samples_of(session))
 
     def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make an event handler of ``function(sessions, session, *inputs)``."""
@@ -76,3 +77,8 @@ class Sessions:
             return function(self, request.session_hash or "", *inputs)
 
         return call
+
+
+def samples_of(session: str) -> str:
+    """Under whose name the shelf keeps the samples of trainings that a visitor looks at."""
+    return f"{session}/samples"

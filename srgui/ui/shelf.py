@@ -91,12 +91,13 @@ class PreparedLayer:
 
 @dataclass
 class Entry:
-    """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``."""
+    """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``, and ``labels`` for them in place of the usual ones."""
 
     owner: str
     name: str
     layers: dict[str, Layer]
     icc: bytes | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
@@ -105,7 +106,8 @@ class Entry:
 
     def as_item(self) -> dict[str, object]:
         """What the viewer needs to know: name and (width, height) of each layer."""
-        return {"id": self.id, "name": self.name, "layers": {name: layer.size[::-1] for name, layer in self.layers.items()}}
+        sizes = {name: layer.size[::-1] for name, layer in self.layers.items()}
+        return {"id": self.id, "name": self.name, "layers": sizes, "labels": dict(self.labels)}
 
     def close(self) -> None:
         for layer in self.layers.values():

@@ -7,7 +7,7 @@ import secrets
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -20,9 +20,10 @@ from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
 from srgui.places import ASSETS
 from srgui.protocol import Run
 from srgui.restorers import open_restorer
-from srgui.ui.parts import forecast_text, measured_html, status_html
+from srgui.ui.parts import forecast_text, measured_html, size_text, status_html
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
+from srgui.ui.stack import adapter_stack, read_stack
 from srgui.ui.viewer import viewer, viewer_value
 from srgui.ui.work import Order, Status, fulfil
 
@@ -32,8 +33,24 @@ REFERENCES = {
     "I also have the HR picture": "hr",
     "My picture is the HR: shrink it first": "make",
 }
+DEGRADATION_HELP = (
+    "bicubic: antialiased; camera: blur, noise, JPEG; realworld: the Real-ESRGAN chain; kernels: blur, then every 4th pixel."
+)
 SCALES = ["1.5", "2", "3", "4", "6", "8"]
+API = """Upscale pictures.
+
+model: id of a model on this machine. scale: times larger. reference: none, hr (files in hr), or make (the pictures are HR and are
+shrunk first, by degradation). format: png, jpg, webp or tiff. tile: side in pixels of the picture, 0 chooses it. adapters:
+[[name, strength], ...] of adapters on this machine that fit the model, strength 1 as trained; [] for none.
+Returns the viewer's value, the status, the table of measurements, and the file (of several pictures a zip)."""
 _SHOWN = 12  # of the pictures dropped, so many are read at once, to be shown and to tell what all of them will take
+
+
+class Chosen(NamedTuple):
+    """What other tabs change: which model and which adapters are chosen."""
+
+    model: gr.Dropdown
+    adapters: gr.Dropdown
 
 
 def model_choices() -> list[tuple[str, str]]:
@@ -41,12 +58,12 @@ def model_choices() -> list[tuple[str, str]]:
     return [(f"{card.title} ×{card.scale}", card.id) for card in all_cards().values() if card.present]
 
 
-def upscale_tab(sessions: Sessions) -> gr.Dropdown:
-    """Lay out the tab and bind its events; returns the model choice, which other tabs refresh."""
-    with gr.Row(equal_height=False, elem_id="desk"):
-        with gr.Column(scale=0, min_width=340, elem_id="panel"):
+def upscale_tab(sessions: Sessions) -> Chosen:
+    """Lay out the tab and bind its events."""
+    with gr.Row(equal_height=False, elem_id="desk", elem_classes="desk"):
+        with gr.Column(scale=0, min_width=340, elem_id="panel", elem_classes="panel"):
             pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=120, elem_id="pictures")
-            problem = gr.HTML(elem_id="problem")
+            problem = gr.HTML(elem_id="problem", elem_classes="problem")
             examples = gr.Dataset(
                 components=[gr.Image(visible=False, render=False)],
                 samples=[[str(path)] for path in example_paths()],
@@ -57,7 +74,8 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
             model = gr.Dropdown(
                 model_choices(), value=DEFAULT_MODEL, label="Model", info=find_card(DEFAULT_MODEL).description, elem_id="model"
             )
-            with gr.Row(elem_id="shape"):
+            stack = adapter_stack(model)
+            with gr.Row(elem_id="shape", elem_classes="actions"):
                 scale = gr.Dropdown(
                     SCALES, value="4", label="Scale", allow_custom_value=True, info="Times larger.", min_width=100, elem_id="scale"
                 )
@@ -86,7 +104,7 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
                     list(DEGRADATIONS),
                     value="bicubic",
                     label="How to shrink",
-                    info="bicubic: antialiased; camera: blur, noise, JPEG; realworld: the Real-ESRGAN chain.",
+                    info=DEGRADATION_HELP,
                     visible=False,
                     elem_id="degradation",
                 )
@@ -100,24 +118,26 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
                 )
                 devices = available()
                 device = gr.Dropdown(["auto", *devices], value="auto", label="Device", visible=len(devices) > 1, elem_id="device")
-            forecast = gr.HTML(forecast_text(None), elem_id="forecast")
-            with gr.Row(elem_id="actions"):
+            forecast = gr.HTML(forecast_text(None), elem_id="forecast", elem_classes="forecast")
+            with gr.Row(elem_id="actions", elem_classes="actions"):
                 start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
                 cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
-        with gr.Column(scale=1, min_width=320, elem_id="result"):
+        with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="result"):
             view = viewer(sessions.shelf)
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
                 download = gr.DownloadButton(
                     "Download", visible=False, variant="primary", scale=0, min_width=250, elem_id="download"
                 )
+            stale = gr.HTML(elem_id="stale", elem_classes="note")
             measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    sizes = gr.State([])
-    pictures.change(sessions.bind(_show), pictures, [view, problem, sizes, status, measured, download], **private)
-    weighed = [pictures, sizes, model, scale, reference]
-    for component in (sizes, model, scale, reference):
+    sizes, made = gr.State([]), gr.State(None)
+    shown = [view, problem, sizes, status, measured, download, made, stale]
+    pictures.change(sessions.bind(_show), pictures, shown, **private)
+    weighed = [pictures, sizes, model, scale, reference, stack.chosen]
+    for component in (sizes, model, scale, reference, stack.chosen):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
     model.change(_describe, model, [scale, model], **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
@@ -132,21 +152,27 @@ def upscale_tab(sessions: Sessions) -> gr.Dropdown:
         **private,
     )
     kind.change(lambda choice: gr.update(visible=choice in ("jpg", "webp")), kind, quality, **private)
-    inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device]
+    inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device, stack.value]
     outputs = [view, status, measured, download]
-    begun = start.click(sessions.bind(_begin), None, [status, start, cancel, download, measured], queue=False, **private)
+    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value]
+    for component in settings:
+        component.change(_stale, [made, *settings], stale, queue=False, trigger_mode="always_last", **private)
+    begun = start.click(
+        sessions.bind(_begin), settings, [status, start, cancel, download, measured, made, stale], queue=False, **private
+    )
     ran = begun.then(
         sessions.bind(_upscale),
         inputs,
         outputs,
         api_name="upscale",
+        api_description=API,
         concurrency_id="model",
         concurrency_limit=1,
         show_progress="hidden",
     )
     ran.then(_end, None, [start, cancel], queue=False, **private)
     cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
-    return model
+    return Chosen(model, stack.chosen)
 
 
 def example_paths() -> list[Path]:
@@ -167,7 +193,7 @@ def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple
         icc = None if picture.grey else picture.icc
         entries.append(sessions.shelf.put(Entry(session, path.name, {"lr": PictureLayer(picture)}, icc)))
     alerts = "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)
-    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False)
+    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, ""
 
 
 def _describe(model: str) -> tuple[str, Any]:
@@ -175,12 +201,14 @@ def _describe(model: str) -> tuple[str, Any]:
     return str(card.scale), gr.update(info=card.description or card.title)
 
 
-def _forecast(pictures: list[str] | None, sizes: list[tuple[int, int]], model: str, scale: str, reference: str) -> tuple[str, Any]:
+def _forecast(
+    pictures: list[str] | None, sizes: list[tuple[int, int]], model: str, scale: str, reference: str, adapters: list[str] | None
+) -> tuple[str, Any]:
     """What upscaling will make and cost, and whether it can be started."""
     if not sizes:
         return forecast_text(None), gr.update(interactive=False)
     try:
-        restorer = open_restorer(model)
+        restorer = open_restorer(model, adapters=[(name, 1.0) for name in adapters or []])
         factor = _factor(scale)
         if reference == "make":
             factor = float(restorer.info.scale)
@@ -193,7 +221,12 @@ def _forecast(pictures: list[str] | None, sizes: list[tuple[int, int]], model: s
     return text, gr.update(interactive=True)
 
 
-def _begin(sessions: Sessions, session: str) -> tuple[Any, ...]:
+def _stale(made: list[Any] | None, *settings: Any) -> str:
+    """Whether the result that is shown was made with other settings."""
+    return "<p>The settings have changed since this result.</p>" if made is not None and made != list(settings) else ""
+
+
+def _begin(sessions: Sessions, session: str, *settings: Any) -> tuple[Any, ...]:
     """Show at once that the click was heard, and whether there is a queue."""
     busy = sessions.queue(session)
     return (
@@ -201,6 +234,8 @@ def _begin(sessions: Sessions, session: str) -> tuple[Any, ...]:
         gr.update(interactive=False),
         gr.update(interactive=True),
         gr.update(visible=False),
+        "",
+        list(settings),
         "",
     )
 
@@ -227,6 +262,7 @@ def _upscale(
     quality: int,
     tile: int,
     device: str,
+    adapters: list[Any] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """Upscale pictures: what the button does and the API endpoint ``/upscale``."""
     try:
@@ -248,6 +284,7 @@ def _upscale(
             quality=int(quality),
             tile=int(tile) or None,
             device=device,
+            adapters=read_stack(adapters or []),
         )
         with sessions.running(session) as run:
             yield from _updates(order, sessions, run)
@@ -271,13 +308,13 @@ def _download(status: Status, order: Order) -> Any:
         return gr.update(visible=False)
     if len(files) == 1:
         kind = files[0].suffix[1:].upper()
-        return gr.update(visible=True, value=str(files[0]), label=f"Download {kind} · {_bytes(files[0])}")
+        return gr.update(visible=True, value=str(files[0]), label=f"Download {kind} · {size_text(files[0].stat().st_size)}")
     archive = order.folder / "upscaled.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:
         for number, file in enumerate(files, 1):
             twice = sum(other.name == file.name for other in files) > 1
             bundle.write(file, f"{number}-{file.name}" if twice else file.name)
-    return gr.update(visible=True, value=str(archive), label=f"Download {len(files)} files · {_bytes(archive)}")
+    return gr.update(visible=True, value=str(archive), label=f"Download {len(files)} files · {size_text(archive.stat().st_size)}")
 
 
 def _factor(text: str) -> float:
@@ -285,8 +322,3 @@ def _factor(text: str) -> float:
         return float(str(text).strip().lstrip("×x"))
     except ValueError as error:
         raise InputError(f"the scale {text!r} is not a number; choose one like 2 or 4") from error
-
-
-def _bytes(path: Path) -> str:
-    size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"

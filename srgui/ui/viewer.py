@@ -13,7 +13,7 @@ from srgui.places import ASSETS
 from srgui.ui.shelf import Entry, Shelf
 
 
-def viewer(shelf: Shelf) -> gr.HTML:
+def viewer(shelf: Shelf, elem_id: str = "viewer") -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``."""
     folder = ASSETS / "ui"
     script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "viewer.js"))
@@ -28,7 +28,7 @@ def viewer(shelf: Shelf) -> gr.HTML:
         js_on_load=f"{script}\nmount(element, props, server, watch);",
         server_functions=[tile],
         apply_default_css=False,
-        elem_id="viewer",
+        elem_id=elem_id,
     )
 
 
@@ -37,5 +37,6 @@ def _as_script(module: Path) -> str:
     return re.sub(r"^(export |import .*$)", "", module.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
-def viewer_value(entries: list[Entry], index: int = 0) -> dict[str, Any]:
-    return {"items": [entry.as_item() for entry in entries], "index": index}
+def viewer_value(entries: list[Entry], index: int = 0, *, full: bool = False) -> dict[str, Any]:
+    """What the viewer shows; ``full`` starts at one sample to one pixel of the screen, not with the whole picture."""
+    return {"items": [entry.as_item() for entry in entries], "index": index, "full": full}

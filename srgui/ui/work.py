@@ -44,6 +44,7 @@ class Order:
     quality: int = 95
     tile: int | None = None
     device: str = "auto"
+    adapters: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass
@@ -104,7 +105,7 @@ class _Worker:
     def work(self) -> None:
         order, total = self.order, len(self.order.pictures)
         self.tell(Status("Loading the model…", done=self.done))
-        restorer = open_restorer(order.model, device=order.device, tile=order.tile)
+        restorer = open_restorer(order.model, adapters=order.adapters, device=order.device, tile=order.tile)
         check_outscale(order.outscale, restorer.info.scale)
         self.run.check()
         for index, path in enumerate(order.pictures):
@@ -126,7 +127,7 @@ class _Worker:
                 self.tell(Status(f"{index + 1} of {total} done", share, self._left(share), list(self.done)))
         failed = sum(outcome.error is not None for outcome in self.done)
         seconds = time.monotonic() - self.started
-        what = f"{restorer.info.title} ×{order.outscale:g}"
+        what = f"{restorer.info.title} ×{order.outscale:g}" + "".join(f" + {name} {s:g}" for name, s in restorer.info.adapters)
         text = f"{'Done' if not failed else f'{total - failed} of {total} done'} in {seconds:.1f} s with {what}."
         self.tell(Status(text, 1.0, 0.0, list(self.done), finished=True))
 
