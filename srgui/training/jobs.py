@@ -182,6 +182,7 @@ class Job:
 
     def fail(self, message: str) -> None:
         """Write down why it did not even begin, if it has not ended otherwise."""
+        (self.folder / "starting").unlink(missing_ok=True)
         if not self.end and not self.alive:
             self._end("failed", message)
 

@@ -40,6 +40,7 @@ def prepare(order: Order, computer: Accelerator) -> Plan:
     def make() -> Plan:
         check_order(order)
         plan = Plan(order)
+        plan.counts()  # whether the targets match
         batches(plan.patches, order.recipe.batch, first_step=0, world=computer.num_processes).close()
         return plan
 
