@@ -126,12 +126,39 @@ def test_a_job_of_the_page_outlives_its_starter_and_says_why_it_failed(hr_dir: P
     assert job.end["message"] == "steps = 0 is out of range; use 1 or more"
 
 
-def test_two_processes_train_the_adapter_of_one(srgui: Call, hr_dir: Path, tiny_files: Any, home: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "srgui"]
-    words = command(hr_dir, tiny_files, "two")
-    done = subprocess.run([*launch, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+# Notes the rank and every sample drawn for a step, and then is srgui.
+NOTING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, os.getcwd())
+from srgui.cli import main
+from srgui.training import patches
+
+rank, plain = os.environ["RANK"], patches._Steps.__getitem__
+
+def noted(self, step):
+    with open(Path(__file__).with_name(f"samples{rank}"), "a") as file:
+        print(*range(step * self.batch + self.rank, (step + 1) * self.batch, self.world), file=file)
+    return plain(self, step)
+
+patches._Steps.__getitem__ = noted
+main()
+"""
+
+
+def launch(script: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Two processes on the CPU."""
+    script.write_text(NOTING)
+    options = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options, "--main_process_port", "0", str(script)]
+    return subprocess.run([*start, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_two_processes_train_the_adapter_of_one(srgui: Call, hr_dir: Path, tmp_path: Path, tiny_files: Any, home: Path) -> None:
+    done = launch(tmp_path / "noting.py", command(hr_dir, tiny_files, "two"))
     assert done.returncode == 0, done.stderr
+    drawn = [[int(sample) for sample in (tmp_path / f"samples{rank}").read_text().split()] for rank in (0, 1)]
+    assert drawn == [list(range(0, 16, 2)), list(range(1, 16, 2))]
     assert srgui(*command(hr_dir, tiny_files, "one")).code == 0
     same("one", "two", 1e-5)
     one, two = ([event for event in jobs.find(name).events() if event["kind"] == "validation"] for name in ("one", "two"))

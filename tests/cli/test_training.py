@@ -147,19 +147,15 @@ def test_the_presets_are_listed(srgui: Call) -> None:
 # A dry run
 
 
-@pytest.mark.parametrize(("options", "counts"), [([], (1_655_672, 351)), (["--set", "targets=*.RDB*"], (1_642_752, 345))])
-def test_a_dry_run_needs_no_weights(
-    srgui: Call, hr_dir: Path, tmp_path: Path, home: Path, options: list[str], counts: tuple[int, int]
-) -> None:
-    result = srgui(
-        "train", hr_dir, "--name", "x", "--preset", "esrgan-lora", *SMALL, "--dry-run", "--json", tmp_path / "d.json", *options
-    )
+def test_a_dry_run_needs_no_weights(srgui: Call, hr_dir: Path, tmp_path: Path, home: Path) -> None:
+    words = ["--name", "x", "--preset", "esrgan-lora", *SMALL, "--dry-run", "--json", tmp_path / "d.json"]
+    result = srgui("train", hr_dir, *words)
     assert result.code == 0
     found = json.loads((tmp_path / "d.json").read_text())
-    assert (found["trainable"], found["modules"], found["total"]) == (*counts, 16_697_987)
+    assert (found["trainable"], found["modules"], found["total"]) == (1_655_672, 351, 16_697_987)
     assert (found["pictures"], len(found["held_out"]), found["steps"]) == (1, 1, 5000)
     assert min(found["seconds_per_step"], found["seconds"], found["memory"]) > 0
-    assert f"{counts[0]:,} of 16,697,987 parameters train" in result.out
+    assert "1,655,672 of 16,697,987 parameters train (9.9%), on 351 layers" in result.out
     assert not home.exists()
 
 

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srgui.errors import InputError, ModelError
+from srgui.models.load import file_digest
+from srgui.training.presets import preset
+from srgui.training.recipe import Recipe
+from srgui.tuning.order import Order
+from srgui.tuning.plan import Plan
+
+Make = Callable[..., Order]
+
+
+def test_pictures_are_split_and_held_out_ones_are_not_trained_on(make_order: Make) -> None:
+    plan = Plan(make_order())
+    train, held = plan.items
+    assert (len(train), len(held)) == (3, 1)
+    assert not {item.sha256 for item in train} & {item.sha256 for item in held}
+    assert [pair.path for pair in plan.held_out] == [item.path for item in held]
+    assert plan.steps == 2
+
+
+def test_a_folder_named_twice_is_drawn_twice_as_often(make_order: Make, tmp_path: Path, save_png: Callable[..., Path]) -> None:
+    save_png(tmp_path / "more" / "a.png", (50, 50))
+    order = make_order()
+    twice = Plan(replace(order, pictures=(*order.pictures, str(tmp_path / "more"), str(tmp_path / "more"))))
+    names = [item.path.name for item in twice.items[0]]
+    assert (names.count("a.png"), len(set(names)), len(names)) == (2, 4, 5)
+
+
+def test_given_validation_pictures_are_all_held_out(make_order: Make, tmp_path: Path, save_png: Callable[..., Path]) -> None:
+    save_png(tmp_path / "val" / "v.png", (44, 44))
+    train, held = Plan(make_order(val_dir=str(tmp_path / "val"))).items
+    assert len(train) == 4
+    assert [item.path.name for item in held] == ["v.png"]
+    with pytest.raises(InputError, match=r"0\.png is in the validation folder and among the training pictures"):
+        _ = Plan(make_order(val_dir=str(tmp_path / "hr"))).items
+
+
+def test_what_a_training_belongs_to(make_order: Make, tiny_files: Any) -> None:
+    plan, other = Plan(make_order()), Plan(make_order(Recipe(held_out=2, patch=6)))
+    assert plan.identity["base"] == file_digest(tiny_files.safetensors)
+    assert plan.identity["pictures"] == Plan(make_order()).identity["pictures"] != other.identity["pictures"]
+    assert "compact" in Plan(make_order(model="", network={"kind": "compact"})).identity["base"]
+
+
+def test_the_network_is_this_trainings_own(make_order: Make) -> None:
+    first, second = Plan(make_order()), Plan(make_order())
+    assert first.network.digest == second.network.digest is not None
+    assert not {p.data_ptr() for p in first.network.module.parameters()} & {
+        p.data_ptr() for p in second.network.module.parameters()
+    }
+
+
+def test_without_weights_the_network_is_counted_by_its_shape(make_order: Make) -> None:
+    recipe = replace(preset("esrgan-lora").recipe, patch=6, targets=("*.RDB*",))
+    with pytest.raises(ModelError, match="not on this machine; get them with: python -m srgui models download esrgan-x4"):
+        Plan(make_order(recipe, model="esrgan-x4"))
+    counts = Plan(make_order(recipe, model="esrgan-x4"), weights=False).counts()
+    assert counts == {"trainable": 1_642_752, "total": 16_697_987, "modules": 345}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_forecast_is_of_all_steps(make_order: Make, method: str) -> None:
+    plan = Plan(make_order(Recipe(method=method, patch=6, batch=2, steps=70)))  # type: ignore[arg-type]
+    before = [p.clone() for p in plan.network.module.parameters()]
+    found = plan.forecast()
+    assert found["steps"] == 70
+    assert found["seconds"] == pytest.approx(70 * found["seconds_per_step"])
+    assert found["memory"] > plan.network.parameters * 4
+    assert all((a == b).all() for a, b in zip(before, plan.network.module.parameters(), strict=True))
+
+
+def test_a_larger_batch_takes_more_memory(make_order: Make) -> None:
+    few, many = (Plan(make_order(Recipe(patch=6, batch=batch))).forecast()["memory"] for batch in (1, 8))
+    assert many > few
