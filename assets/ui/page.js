@@ -63,8 +63,7 @@ function listen() {
   });
   document.addEventListener("click", (event) => {
     const narrow = window.matchMedia("(max-width: 860px)").matches;
-    const started = { start: "#viewer", "train-start": "#job-status" }[event.target.closest("button")?.id];
-    if (narrow && started) document.querySelector(started).scrollIntoView({ behavior: "smooth" });
+    if (narrow && event.target.closest("#start")) document.querySelector("#viewer").scrollIntoView({ behavior: "smooth" });
     if (!event.target.closest("#look")) return;
     const dark = document.body.classList.toggle("dark");
     localStorage.setItem("srgui-look", dark ? "dark" : "light");

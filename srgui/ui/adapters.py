@@ -27,6 +27,7 @@ element.addEventListener("click", (event) => {
   if (button) trigger("select", { value: button.dataset.adapter });
 });
 """
+_SEE = "() => document.querySelector('#adapter-ask').scrollIntoView({ block: 'nearest' })"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -76,7 +77,8 @@ def adapters_tab(exports: Path, page: gr.Blocks, tab: gr.Tab, upscale: Chosen) -
     for event in (tab.select, page.load):
         event(partial(_refresh, exports), [chosen, *stacked], outputs, queue=False, **_PRIVATE)
     gr.on([rename.click, name.submit], partial(_rename, exports), [chosen, name, *stacked], outputs, queue=False, **_PRIVATE)
-    remove.click(lambda: gr.update(visible=True), None, ask, queue=False, **_PRIVATE)
+    asked = remove.click(lambda: gr.update(visible=True), None, ask, queue=False, **_PRIVATE)
+    asked.then(None, None, None, js=_SEE, api_visibility="private")
     keep.click(lambda: gr.update(visible=False), None, ask, queue=False, **_PRIVATE)
     really.click(partial(_remove, exports), [chosen, *stacked], outputs, queue=False, **_PRIVATE)
     with gr.Accordion("Import an adapter", open=False, elem_id="adapter-import"):

@@ -43,9 +43,9 @@ def _row(name: str, card: AdapterCard, chosen: bool) -> str:
     ]
     button = (
         f"<button type='button' data-adapter='{html.escape(name, quote=True)}' aria-pressed='{str(chosen).lower()}'>"
-        f"{html.escape(card.title)}</button>"
+        f"{html.escape(name)}</button>"
     )
-    small = f"<small>{html.escape(name)}</small>" if card.title != name else ""
+    small = f"<small>{html.escape(card.title)}</small>" if card.title != name else ""
     body = "".join(f"<td>{cell}</td>" for cell in cells)
     return f"<tr{' class=chosen' if chosen else ''}><th scope='row'>{button}{small}</th>{body}</tr>"
 
@@ -85,7 +85,8 @@ def details_html(name: str, card: AdapterCard) -> str:
         "Place": str(card.path or ""),
     }
     rows = "".join(f"<dt>{key}</dt><dd>{html.escape(value)}</dd>" for key, value in fields.items() if value)
-    return f"<h3>{html.escape(card.title)}</h3>{_preview(name, card)}{verdict}<dl>{rows}</dl>"
+    title = f" <small>{html.escape(card.title)}</small>" if card.title != name else ""
+    return f"<h3>{html.escape(name)}{title}</h3>{_preview(name, card)}{verdict}<dl>{rows}</dl>"
 
 
 def _training(recipe: Mapping[str, Any]) -> str:

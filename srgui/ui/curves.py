@@ -77,8 +77,8 @@ class _Plane:
             y = self.y(level)
             drawn += f"<path class='grid' d='M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}'/>"
             drawn += f"<text x='{_LEFT - 7}' y='{y + 4:.1f}' text-anchor='end'>{label}</text>"
-        for step in ticks(0, self.end, 5):
-            drawn += f"<text x='{self.x(step):.1f}' y='{_HEIGHT - _BOTTOM + 17}' text-anchor='middle'>{step:g}</text>"
+        for step, label in ticks(0, self.end):
+            drawn += f"<text x='{self.x(step):.1f}' y='{_HEIGHT - _BOTTOM + 17}' text-anchor='middle'>{label}</text>"
         return drawn + f"<text x='{_WIDTH - _RIGHT}' y='{_HEIGHT - 3}' text-anchor='end'>steps</text>"
 
     def _levels(self) -> list[tuple[float, str]]:
@@ -88,9 +88,7 @@ class _Plane:
         levels = [level for ten in decades for level in (10.0**ten, 2 * 10.0**ten, 5 * 10.0**ten) if low <= level <= high]
         if len(levels) > 1:
             return [(level, f"{level:g}") for level in levels]
-        levels = ticks(low, high, 4)
-        digits = max(0, -math.floor(math.log10(levels[1] - levels[0]) + 1e-9))
-        return [(level, f"{level:.{digits}f}") for level in levels]
+        return ticks(low, high)
 
     def line(self, points: Sequence[Point], kind: str) -> str:
         return f"<path class='{kind}' d='M{'L'.join(f'{self.x(x):.1f} {self.y(y):.1f}' for x, y in points)}'/>"
@@ -101,13 +99,14 @@ class _Plane:
         return f"<circle {place} r='3'><title>{_label(value)} at step {step:g}</title></circle>"
 
 
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers in [low, high], 1, 2 or 5 times a power of ten apart, near ``about`` of them."""
-    rough = (high - low) / about
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+def ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Two to five round numbers in [low, high], 1, 2 or 5 times a power of ten apart, with their labels."""
+    rough = (high - low) / 5
+    exponent = math.floor(math.log10(rough))
+    step = next(factor * 10.0**exponent for factor in (1, 2, 5, 10) if factor * 10.0**exponent >= rough * (1 - 1e-9))
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+    return [(number * step, f"{number * step:.{digits}f}") for number in range(first, last + 1)]
 
 
 def _thinned(points: list[Point]) -> list[Point]:

@@ -22,7 +22,7 @@ _NONE_YET = "None for this model yet: train your own."
 _INFO = "For one kind of pictures; they can be stacked."
 
 # The strengths as they are sent, [[name, strength], ...]: computed in the page, so that a run never gets old ones.
-_COLLECT = "(names, ...strengths) => (names ?? []).map((name, i) => [name, strengths[i]])"
+_COLLECT = "(names, ...strengths) => [(names ?? []).map((name, i) => [name, strengths[i]])]"
 
 
 class Stack(NamedTuple):
@@ -84,8 +84,8 @@ def refreshed(model: str, chosen: Sequence[str] | None) -> Any:
 
 def for_model(model: str, chosen: Sequence[str] | None) -> tuple[Any, str]:
     """The choice for another model, and a note that names what does not fit it."""
-    found, titles = fitting(model), all_adapters()
-    gone = [titles[name].title if name in titles else name for name in chosen or [] if name not in found]
+    found = fitting(model)
+    gone = [name for name in chosen or [] if name not in found]
     note = f"<p>Taken off, as made for another model: {html.escape(', '.join(gone))}</p>" if gone else ""
     return refreshed(model, chosen), note
 
@@ -114,7 +114,7 @@ def read_stack(value: object) -> list[tuple[str, float]]:
 def _offer(found: dict[str, AdapterCard], model: str) -> dict[str, Any]:
     card = all_cards().get(model)
     adaptable = card is not None and "weights" in card.parts
-    labels = [(adapter.title if adapter.title == name else f"{adapter.title} ({name})", name) for name, adapter in found.items()]
+    labels = [(name if adapter.title == name else f"{name}: {adapter.title}", name) for name, adapter in found.items()]
     return {"choices": labels, "info": _INFO if found else _NONE_YET, "visible": adaptable}
 
 

@@ -44,15 +44,16 @@ DEGRADATIONS = {
 _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
 _OF_PRESET = ("preset", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
+_SEE = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chosen) -> None:
     """Lay out the tab and bind its events; "Use it" goes to the Upscale tab in ``tabs``."""
     with gr.Row(equal_height=False, elem_classes="desk"):
-        with gr.Column(scale=0, min_width=340, elem_classes="panel"):
+        with gr.Column(scale=0, min_width=340, elem_classes="controls"):
             form, shown, start = _form()
-        with gr.Column(scale=1, min_width=320, elem_classes="result"):
+        with gr.Column(scale=1, min_width=320, elem_classes="outcome"):
             watch = watch_panel(sessions, tabs, upscale)
     inputs = [form[name] for name in Form.__dataclass_fields__]
     checked = [shown["pictures"], shown["settings"], shown["report"], shown["forecast"]]
@@ -77,7 +78,8 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     begun = start.click(lambda: gr.update(value="Starting…", interactive=False), None, start, queue=False, **_PRIVATE)
     asked = [watch.log, watch.seen, *inputs]
     ran = begun.then(sessions.bind(_start), asked, [*problems, form["name"], *watch.outputs], concurrency_limit=4, **_PRIVATE)
-    ran.then(lambda: gr.update(value="Start training", interactive=True), None, start, queue=False, **_PRIVATE)
+    ended = ran.then(lambda: gr.update(value="Start training", interactive=True), None, start, queue=False, **_PRIVATE)
+    ended.then(None, None, None, js=_SEE, api_visibility="private")
     page.load(_fresh, None, [form["name"], form["preset"], form["model"]], **_PRIVATE)
     page.load(sessions.bind(lambda sessions, session: look(sessions, session, None, False, {})), None, watch.outputs, **_PRIVATE)
 
@@ -90,7 +92,7 @@ def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
         label="Good pictures of one kind",
         file_count="multiple",
         file_types=list(SUFFIXES),
-        height=120,
+        height=150,
         elem_id="train-pictures",
     )
     form["folder"] = gr.Textbox(
@@ -149,12 +151,17 @@ def _advanced() -> dict[str, Any]:
     with gr.Row(elem_classes="actions"):
         found["patch"] = _number(recipe.patch, "Patch", "LR pixels.", "train-patch")
         found["held_out"] = _number(recipe.held_out, "Held out", "0: about 15%.", "train-held-out")
-    found["lr_dir"] = _folder("LR folder", "Real LR pictures, in place of the degradation.", "train-lr-dir")
-    found["pair_by"] = gr.Radio([("by name", "name"), ("by order", "order")], value="name", label="Pair LR with HR")
-    found["val_dir"] = _folder("Validation folder", "Held-out HR pictures; else some of the others are.", "train-val-dir")
-    found["val_lr_dir"] = _folder("LR of the validation folder", "Where LR pictures are given.", "train-val-lr-dir")
-    found["title"] = gr.Textbox("", label="Title", info="For people; else the name.", max_lines=1)
-    found["licence"] = gr.Textbox("", label="Licence", info="Of the adapter, for its card.", placeholder="unknown", max_lines=1)
+    with gr.Row(elem_classes="actions"):
+        found["lr_dir"] = _text("LR folder", "Real LR, not made.", "train-lr-dir")
+        found["pair_by"] = gr.Dropdown(
+            [("by name", "name"), ("by order", "order")], value="name", label="LR and HR", info="Paired so.", min_width=120
+        )
+    with gr.Row(elem_classes="actions"):
+        found["val_dir"] = _text("Validation folder", "HR, held out.", "train-val-dir")
+        found["val_lr_dir"] = _text("Its LR folder", "With real LR.", "train-val-lr-dir")
+    with gr.Row(elem_classes="actions"):
+        found["title"] = _text("Title", "Else the name.", "train-title")
+        found["licence"] = _text("Licence", "For its card.", "train-licence")
     found["seed"] = _number(recipe.seed, "Seed", "Of the split and the patches.", "train-seed")
     found["device"] = gr.Dropdown(["auto", *devices], value="auto", label="Device", visible=len(devices) > 1)
     return found
@@ -164,8 +171,8 @@ def _number(value: int, label: str, info: str, elem_id: str) -> gr.Number:
     return gr.Number(value, label=label, info=info, precision=0, min_width=120, elem_id=elem_id)
 
 
-def _folder(label: str, info: str, elem_id: str) -> gr.Textbox:
-    return gr.Textbox("", label=label, info=info, max_lines=1, elem_id=elem_id)
+def _text(label: str, info: str, elem_id: str) -> gr.Textbox:
+    return gr.Textbox("", label=label, info=info, max_lines=1, min_width=120, elem_id=elem_id)
 
 
 def _fresh() -> tuple[Any, ...]:

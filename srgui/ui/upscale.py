@@ -61,7 +61,7 @@ def model_choices() -> list[tuple[str, str]]:
 def upscale_tab(sessions: Sessions) -> Chosen:
     """Lay out the tab and bind its events."""
     with gr.Row(equal_height=False, elem_id="desk", elem_classes="desk"):
-        with gr.Column(scale=0, min_width=340, elem_id="panel", elem_classes="panel"):
+        with gr.Column(scale=0, min_width=340, elem_id="panel", elem_classes="controls"):
             pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=120, elem_id="pictures")
             problem = gr.HTML(elem_id="problem", elem_classes="problem")
             examples = gr.Dataset(
@@ -122,7 +122,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
             with gr.Row(elem_id="actions", elem_classes="actions"):
                 start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
                 cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
-        with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="result"):
+        with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="outcome"):
             view = viewer(sessions.shelf)
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
