@@ -146,6 +146,7 @@ def test_keyboard_alone_moves_zooms_and_switches(page):
     page.keyboard.press("s")
     assert page.evaluate(state)["mode"] == "side"
     page.keyboard.press("s")
+    page.wait_for_selector(".sv[data-mode=split] .sv-divider:visible")
     page.locator(".sv-divider").focus()
     page.keyboard.press("ArrowLeft")
     assert page.evaluate(state)["split"] == pytest.approx(0.48)
@@ -274,7 +275,7 @@ def test_the_page_answers_gradio_client(server, expected):
 
     client = Client(server, verbose=False)
     _, status, _, download = client.predict(
-        [handle_file(str(PHOTO))], "srgui-compact-x4", "4", "none", None, "bicubic", "png", 95, 0, "auto", api_name="/upscale"
+        [handle_file(str(PHOTO))], "srgui-compact-x4", "4", "none", None, "bicubic", "png", 95, 0, "auto", [], api_name="/upscale"
     )
     assert "Done" in json.dumps(status)
     path = download["value"] if isinstance(download, dict) else download
