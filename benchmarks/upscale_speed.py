@@ -1,6 +1,6 @@
 """How much the engine costs beside bare forward passes on the same weights, as ratios within one run, and its peak memory.
 
-    python benchmarks/upscale_speed.py [--weights FILE] [--size 256] [--repeats 5]
+    python -m benchmarks.upscale_speed [--weights FILE] [--size 256] [--repeats 5]
 
 Compared, on a picture of ``size`` x ``size`` LR pixels:
 - engine:      this library, from LR tensor to SR tensor, tile size chosen by itself

@@ -70,7 +70,7 @@ class Pairs:
 
     def lr_size(self, index: int) -> tuple[int, int]:
         """Height and width of the LR, without decoding."""
-        height, width = (self.items[index].height, self.items[index].width) if self.size is None else (self.size, self.size)
+        height, width = zoomed_size(self.items[index]) if self.size is None else (self.size, self.size)
         return height // self.scale, width // self.scale
 
     def __getitem__(self, index: int) -> Decoded:
@@ -103,8 +103,10 @@ class Pairs:
     def _decode(self, item: Item) -> Decoded:
         hr, lr = read_hr(item, self.scale), read_lr(item, self.scale)
         if self.size is not None:
-            hr = _resized(hr, self.size)
-            lr = _resized(lr, self.size // self.scale) if lr is not None else None
+            hr = _resized(hr, self.size, self.size)
+            lr = _resized(lr, self.size // self.scale, self.size // self.scale) if lr is not None else None
+        elif item.zoom != 1:
+            hr = crop_to_multiple(_resized(hr, *zoomed_size(item)), self.scale)
         if lr is None and not self._random:
             lr = degrade(self.degradation, hr, self.scale, rng_for(0, item.path.name))
         return Decoded(lr, hr)
@@ -142,8 +144,13 @@ def _read(path: Path, size: tuple[int, int]) -> np.ndarray:
     return samples
 
 
-def _resized(samples: np.ndarray, side: int) -> np.ndarray:
-    return to_samples(resize(to_tensor(samples), side, side), 8)
+def zoomed_size(item: Item) -> tuple[int, int]:
+    """Height and width at which an item is shown."""
+    return round(item.height * item.zoom), round(item.width * item.zoom)
+
+
+def _resized(samples: np.ndarray, height: int, width: int) -> np.ndarray:
+    return to_samples(resize(to_tensor(samples), height, width), 8)
 
 
 def digest(paths: Sequence[Path]) -> str:

@@ -26,13 +26,17 @@ _SHARE, _MOST = 0.15, 16  # held out unless told otherwise
 
 @dataclass(frozen=True)
 class Item:
-    """A picture to train on: the HR file, its size, the LR file if there is one, and sha256 of the size and the 8-bit samples."""
+    """A picture to train on: the HR file, its size, the LR file if there is one, and sha256 of the size and the 8-bit samples.
+
+    ``zoom`` is the factor by which it is shrunk before it is shown.
+    """
 
     path: Path
     height: int
     width: int
     lr_path: Path | None
     sha256: str
+    zoom: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,13 @@ _TRUNK_MSE = Recipe(
 
 PRESETS: Mapping[str, Preset] = {
     "domain": Preset(
-        Recipe(),
+        Recipe(optimizer="muon", lr=1.5e-2),
         DEFAULT_MODEL,
         "Your own kind of pictures",
         "A small adapter on every layer, as faithful as possible to your pictures. The right choice to begin with.",
     ),
     "full": Preset(
-        Recipe(method="full", lr=1e-3),
+        Recipe(method="full", optimizer="muon", lr=5e-3),
         DEFAULT_MODEL,
         "Whole network",
         "Trains every weight and gives a whole model instead of an adapter; for comparison.",

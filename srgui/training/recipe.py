@@ -23,8 +23,9 @@ class Recipe:
     :mod:`srgui.lora`) on the layers whose names match ``targets``; ``full`` trains these layers themselves.
 
     What is shown: patches of ``patch`` LR pixels, ``batch`` of them over all processes together; with ``resize``, whole
-    pictures resized to that many HR pixels on both sides instead. ``degradation`` makes LR from HR, and a share ``noisy`` of
-    the LR patches gets strong noise on top.
+    pictures resized to that many HR pixels on both sides instead. With a ``zoom`` below 1 each picture is also shown shrunk by
+    that factor and by its square root, so that what is learned holds for smaller print too. ``degradation`` makes LR from HR,
+    and a share ``noisy`` of the LR patches gets strong noise on top.
 
     What is minimised: ``content`` times the ``loss``, plus ``perceptual`` times the distance of features of
     ``perceptual_net``, plus ``adversarial`` times the relativistic loss against a discriminator, plus ``norm_penalty`` times
@@ -51,6 +52,7 @@ class Recipe:
     patch: int = 32
     batch: int = 16
     resize: int = 0
+    zoom: float = 1.0
     noisy: float = 0.0
     loss: Literal["l1", "mse"] = "l1"
     content: float = 1.0
@@ -83,6 +85,8 @@ class Recipe:
             _check(name, kind, getattr(self, name))
         if self.content == self.perceptual == self.adversarial == 0:
             raise InputError("a recipe with content, perceptual and adversarial all 0 has nothing to minimise; set one of them")
+        if self.zoom > 1:
+            raise InputError(f"zoom = {self.zoom:g} is out of range; use 1 or less, because enlarged pictures hold no more detail")
         if not self.targets:
             raise InputError("a recipe with no targets trains nothing; give targets such as *")
 
@@ -113,7 +117,7 @@ class Recipe:
 
 
 _KINDS: Mapping[str, Any] = typing.get_type_hints(Recipe)
-_LEAST: Mapping[str, float] = {"patch": 4, "batch": 1, "steps": 1, "validate_every": 1}
+_LEAST: Mapping[str, float] = {"zoom": 0.05, "patch": 4, "batch": 1, "steps": 1, "validate_every": 1}
 _BELOW: Mapping[str, float] = {"ema": 1, "beta1": 1, "beta2": 1}
 
 

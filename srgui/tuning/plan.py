@@ -21,7 +21,7 @@ from srgui.models.load import from_state_dict, load_network, read_state_dict
 from srgui.models.network import Network
 from srgui.training.forecast import forecast
 from srgui.training.learner import learner
-from srgui.training.pairs import Pair, Pairs, digest, validation_pairs
+from srgui.training.pairs import Pair, Pairs, digest, validation_pairs, zoomed_size
 from srgui.training.patches import Patches
 from srgui.training.preflight import Inventory, Item, inspect, split
 from srgui.tuning.order import Order
@@ -82,8 +82,15 @@ class Plan:
     @cached_property
     def patches(self) -> Patches:
         recipe = self.order.recipe
-        pairs = Pairs(self.items[0], self.network.scale, recipe.degradation, size=recipe.resize or None)
+        pairs = Pairs(self._zoomed(self.items[0]), self.network.scale, recipe.degradation, size=recipe.resize or None)
         return Patches(pairs, patch=recipe.patch, seed=recipe.seed, noisy=recipe.noisy)
+
+    def _zoomed(self, items: list[Item]) -> list[Item]:
+        """The items, and after them those that are large enough once more, smaller."""
+        recipe, scale = self.order.recipe, self.network.scale
+        zooms = [] if recipe.zoom == 1 or recipe.resize else [recipe.zoom**0.5, recipe.zoom]
+        smaller = [replace(item, zoom=zoom) for zoom in zooms for item in items if item.lr_path is None]
+        return items + [item for item in smaller if min(zoomed_size(item)) // scale >= recipe.patch]
 
     @cached_property
     def held_out(self) -> list[Pair]:

@@ -28,7 +28,7 @@ def values(name: str) -> st.SearchStrategy[Any]:
     if kind is int:
         return st.integers(4, 10**6)
     if kind is float:
-        return st.floats(0, 0.99)
+        return st.floats(0.05 if name == "zoom" else 0, 0.99)
     return st.booleans() if kind is bool else st.text()
 
 

@@ -80,3 +80,21 @@ def test_a_forecast_is_of_all_steps(make_order: Make, method: str) -> None:
 def test_a_larger_batch_takes_more_memory(make_order: Make) -> None:
     few, many = (Plan(make_order(Recipe(patch=6, batch=batch))).forecast()["memory"] for batch in (1, 8))
     assert many > few
+
+
+def test_with_a_zoom_pictures_are_also_shown_smaller(make_order: Make) -> None:
+    plain, zoomed = Plan(make_order(Recipe(patch=4))), Plan(make_order(Recipe(patch=4, zoom=0.5)))
+    pairs = zoomed.patches.pairs
+    count = len(plain.items[0])
+    assert zoomed.items == plain.items
+    assert len(plain.patches.pairs) == count
+    assert len(pairs) == 3 * count
+    for index in range(len(pairs)):
+        height, width = pairs.lr_size(index)
+        assert pairs[index].hr.shape == (height * zoomed.network.scale, width * zoomed.network.scale, 3)
+    heights = [pairs.lr_size(index)[0] for index in (0, count, 2 * count)]
+    assert heights[0] > heights[1] > heights[2] >= 4
+
+
+def test_pictures_too_small_to_be_shrunk_are_shown_as_they_are(make_order: Make) -> None:
+    assert len(Plan(make_order(Recipe(patch=10, zoom=0.1))).patches.pairs) == 3
