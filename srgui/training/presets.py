@@ -43,7 +43,7 @@ _TRUNK_MSE = Recipe(
 
 PRESETS: Mapping[str, Preset] = {
     "domain": Preset(
-        Recipe(optimizer="muon", lr=1.5e-2),
+        Recipe(optimizer="muon", lr=5e-3),
         DEFAULT_MODEL,
         "Your own kind of pictures",
         "A small adapter on every layer, as faithful as possible to your pictures. The right choice to begin with.",
