@@ -74,12 +74,10 @@ class Job:
 
     @property
     def state(self) -> State:
-        end = self.end
         if self.alive:
             return "running" if self._begun() else "queued"
-        if end.get("state") in _ENDS:
-            return end["state"]
-        return "interrupted"
+        end = self.end.get("state")  # read after the lock, which is let go of when it is written
+        return end if end in _ENDS else "interrupted"
 
     @property
     def _starting(self) -> bool:
@@ -154,7 +152,8 @@ class Job:
         """Start or resume it as a process of its own, which outlives this one; returns at once."""
         if self.alive:
             return
-        (self.folder / "starting").touch()
+        token = secrets.token_hex(8)
+        (self.folder / "starting").write_text(token)
         self.renew()
         with open(self.folder / "log.txt", "ab") as log:
             process = subprocess.Popen(
@@ -165,11 +164,14 @@ class Job:
                 start_new_session=True,
                 cwd=Path(__file__).resolve().parents[2],
             )
-        threading.Thread(target=self._see_off, args=(process,), name=f"wait-{self.name}", daemon=True).start()
+        threading.Thread(target=self._see_off, args=(process, token), name=f"wait-{self.name}", daemon=True).start()
 
-    def _see_off(self, process: subprocess.Popen[bytes]) -> None:
+    def _see_off(self, process: subprocess.Popen[bytes], token: str) -> None:
         process.wait()  # else it stays a zombie
-        (self.folder / "starting").unlink(missing_ok=True)
+        starting = self.folder / "starting"
+        with suppress(OSError):
+            if starting.read_text() == token:  # and not that of a later start: a process may take a while to end
+                starting.unlink()
 
     def renew(self) -> None:
         """Forget how it ended, before it is resumed."""

@@ -31,7 +31,7 @@ from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions
 from srgui.ui.stream import stream
 from srgui.ui.upscale import Chosen
-from srgui.ui.watch import look, watch_panel
+from srgui.ui.watch import TURN, first, look, watch_panel
 from srgui.ui.work import Status
 
 DEGRADATIONS = {
@@ -44,7 +44,7 @@ DEGRADATIONS = {
 _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
 _OF_PRESET = ("preset", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
-_SEE = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
+_SCROLL = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -70,18 +70,19 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
             for event in (component.submit, component.blur) if text else (component.input,):
                 weigh(event)
     weigh(form["preset"].input(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
-    form["name"].blur(lambda name: _alert(name_problem(name.strip())), form["name"], shown["name"], queue=False, **_PRIVATE)
+    # While it is typed: a message on leaving the field would move the button from under the click that follows.
+    form["name"].input(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="always_last", **_PRIVATE)
     form["degradation"].input(
         lambda choice: gr.update(visible=choice == CUSTOM), form["degradation"], form["ranges"], queue=False, **_PRIVATE
     )
-    problems = [shown[place] for place in _PLACES]
+    problems, started = [shown[place] for place in _PLACES], gr.State(None)
     begun = start.click(lambda: gr.update(value="Starting…", interactive=False), None, start, queue=False, **_PRIVATE)
-    asked = [watch.log, watch.seen, *inputs]
-    ran = begun.then(sessions.bind(_start), asked, [*problems, form["name"], *watch.outputs], concurrency_limit=4, **_PRIVATE)
+    ran = begun.then(_start, inputs, [*problems, form["name"], started], concurrency_limit=4, **_PRIVATE)
+    ran.then(sessions.bind(look), [started, watch.log, watch.seen], watch.outputs, **TURN, **_PRIVATE)
     ended = ran.then(lambda: gr.update(value="Start training", interactive=True), None, start, queue=False, **_PRIVATE)
-    ended.then(None, None, None, js=_SEE, api_visibility="private")
-    page.load(_fresh, None, [form["name"], form["preset"], form["model"]], **_PRIVATE)
-    page.load(sessions.bind(lambda sessions, session: look(sessions, session, None, False, {})), None, watch.outputs, **_PRIVATE)
+    ended.then(None, None, None, js=_SCROLL, api_visibility="private")
+    page.load(_fresh, None, [form["name"], form["preset"], form["model"]], queue=False, **_PRIVATE)
+    page.load(sessions.bind(first), None, watch.outputs, **TURN, **_PRIVATE)
 
 
 def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
@@ -222,23 +223,24 @@ def _measure(*values: Any) -> Iterator[str]:
         yield f"<p role='alert' class='error'>{html.escape(str(error))}</p>"
 
 
-def _start(sessions: Sessions, session: str, log: bool, seen: dict[str, Any], *values: Any) -> tuple[Any, ...]:
-    """Make a job of the form and start it, or say what is wrong where it is."""
+def _start(*values: Any) -> tuple[Any, ...]:
+    """Make a job of the form and start it, or say what is wrong where it is: the problems, the next name, the job's name."""
     form = Form(*values)
     found = check(form)
-    problems, job = found.problems, None
+    problems, name = found.problems, None
     if found.plan is not None and not problems:
-        name = found.plan.order.name
+        plain = found.plan.order.name
         try:
-            order = kept(found.plan.order, form, jobs.Job(jobs.jobs_folder() / name).pictures)
-            job = jobs.create(name, order.as_json(), form.uploads)
-            job.start()
+            order = kept(found.plan.order, form, jobs.Job(jobs.jobs_folder() / plain).pictures)
+            jobs.create(plain, order.as_json(), form.uploads).start()
+            name = plain
         except SrguiError as error:
             problems["settings"] = str(error)
-    told = [_alert(problems.get(place, "")) for place in _PLACES]
-    if job is None:
-        return *told, gr.skip(), *look(sessions, session, seen.get("job", ("", None))[1], log, seen)
-    return *told, suggestion(), *look(sessions, session, job.name, log, seen)
+    return *(_alert(problems.get(place, "")) for place in _PLACES), suggestion() if name else gr.skip(), name
+
+
+def _name_alert(name: str) -> str:
+    return _alert(name_problem(name.strip()))
 
 
 def _alert(text: str) -> str:

@@ -30,6 +30,7 @@ from srgui.ui.verdict import gain_of, scores_html, verdict_html
 from srgui.ui.viewer import viewer, viewer_value
 
 POLL = 1.5  # seconds
+TURN: dict[str, Any] = {"concurrency_id": "watch", "concurrency_limit": 1}
 _EMPTY = (
     "<div class='empty'><strong>Nothing is trained yet</strong><span>Choose some good pictures of one kind on the left and start; "
     "what is learned, and whether it helps, shows here.</span></div>"
@@ -70,12 +71,12 @@ def watch_panel(sessions: Sessions, tabs: gr.Tabs, upscale: Chosen) -> Watch:
     outputs = [chosen, state, use, stop, resume, remove, card, view, curves, log, scores, timer, seen]
     asked = [chosen, log, seen]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    watch = sessions.bind(look)
-    timer.tick(watch, asked, outputs, trigger_mode="once", concurrency_limit=None, **private)
-    for event in (chosen.input, log.input):
-        event(watch, asked, outputs, concurrency_limit=None, **private)
+    private |= TURN
+    timer.tick(sessions.bind(_again), [log, seen], outputs, trigger_mode="once", **private)
+    log.input(sessions.bind(_again), [log, seen], outputs, **private)
+    chosen.input(sessions.bind(look), asked, outputs, **private)
     for button, act in ((stop, Job.stop), (resume, Job.start), (really, Job.discard)):
-        event = button.click(sessions.bind(_act(act)), asked, [problem, *outputs], concurrency_limit=None, **private)
+        event = button.click(sessions.bind(_act(act)), asked, [problem, *outputs], **private)
         if button is really:
             event.then(lambda: gr.update(visible=False), None, ask, queue=False, **private)
     remove.click(lambda: gr.update(visible=True), None, ask, queue=False, **private)
@@ -86,20 +87,29 @@ def watch_panel(sessions: Sessions, tabs: gr.Tabs, upscale: Chosen) -> Watch:
 
 
 def look(sessions: Sessions, session: str, name: str | None, log: bool, seen: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Updates for the training ``name``, or the one that runs or the newest where it is not there.
+    """Updates for the training ``name``; for None, the one that was looked at; where it is not there, what :func:`first` shows.
 
     Args:
         log: whether the loss is drawn logarithmically.
-        seen: the contents that the page has; what is still so is skipped.
+        seen: the contents that the page has; what is still so is skipped. That holds only if answers do not overtake each
+            other, for which the events that call this have :data:`TURN`.
     """
-    content = _contents(name, log)
+    content = _contents(seen["job"][1] if name is None and seen else name, log)
 
     def update(key: str, value: Any) -> Any:
         return _samples(sessions, session, value) if key == "samples" else _UPDATES[key](value)
 
-    # An answer that overtakes another may leave `seen` wrong until the next tick: so there must be one while anything runs.
-    same = {key for key in content if key in seen and seen[key] == content[key]} - {"timer"}
+    same = {key for key in content if key in seen and seen[key] == content[key]}
     return *(gr.skip() if key in same else update(key, value) for key, value in content.items()), content
+
+
+def first(sessions: Sessions, session: str) -> tuple[Any, ...]:
+    """What someone sees who opens the page: the training that runs, or else the newest."""
+    return look(sessions, session, None, False, {})
+
+
+def _again(sessions: Sessions, session: str, log: bool, seen: Mapping[str, Any]) -> tuple[Any, ...]:
+    return look(sessions, session, None, log, seen)
 
 
 def _act(act: Callable[[Job], None]) -> Callable[..., tuple[Any, ...]]:

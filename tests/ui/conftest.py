@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -25,9 +26,21 @@ FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """The address of a running page, with a user folder of its own."""
+def server_home(tmp_path_factory, tiny_files):
+    """The user folder of the server, with the model ``tiny``, which trains in a moment."""
     home = tmp_path_factory.mktemp("home")
+    folder = home / "models" / "tiny"
+    folder.mkdir(parents=True)
+    shutil.copy(tiny_files.safetensors, folder / "tiny.safetensors")
+    card = {"schema": 1, "id": "tiny", "family": "spandrel", "scale": 4, "title": "Tiny", "licence": "CC0-1.0"}
+    (folder / "card.json").write_text(json.dumps({**card, "parts": {"weights": "tiny.safetensors"}}))
+    return home
+
+
+@pytest.fixture(scope="session")
+def server(server_home):
+    """The address of a running page, with a user folder of its own."""
+    home = server_home
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -44,6 +57,8 @@ def server(tmp_path_factory):
             assert process.poll() is None, (home / "server.log").read_text()
             time.sleep(0.5)
     yield address
+    for job in (home / "jobs").glob("*/order.json"):
+        (job.parent / "stop").touch()  # a training outlives the page
     process.terminate()
     process.wait(20)
     log.close()
