@@ -95,7 +95,7 @@ def test_the_json_is_json(hr_dir: Path) -> None:
     (hr_dir / "a.png").write_bytes(b"")
     report = json.loads(json.dumps(inspect([hr_dir], scale=4, patch=8).as_json()))
     assert (report["scale"], report["patch"]) == (4, 8)
-    assert report["items"][0].keys() == {"path", "height", "width", "lr_path", "sha256"}
+    assert report["items"][0].keys() == {"path", "height", "width", "lr_path", "sha256", "zoom"}
     assert report["findings"][0]["kind"] == "unreadable"
 
 
