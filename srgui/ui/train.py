@@ -70,8 +70,9 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
             for event in (component.submit, component.blur) if text else (component.input,):
                 weigh(event)
     weigh(form["preset"].input(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
-    # While it is typed: a message on leaving the field would move the button from under the click that follows.
-    form["name"].input(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="always_last", **_PRIVATE)
+    # Gradio tells of an input only when something else happens on the page, so the last one is told by leaving the field.
+    for event in (form["name"].input, form["name"].blur):
+        event(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="multiple", **_PRIVATE)
     form["degradation"].input(
         lambda choice: gr.update(visible=choice == CUSTOM), form["degradation"], form["ranges"], queue=False, **_PRIVATE
     )
@@ -81,7 +82,7 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     ran.then(sessions.bind(look), [started, watch.log, watch.seen], watch.outputs, **TURN, **_PRIVATE)
     ended = ran.then(lambda: gr.update(value="Start training", interactive=True), None, start, queue=False, **_PRIVATE)
     ended.then(None, None, None, js=_SCROLL, api_visibility="private")
-    page.load(_fresh, None, [form["name"], form["preset"], form["model"]], queue=False, **_PRIVATE)
+    page.load(_fresh, None, [form["name"], form["preset"], form["model"], start], queue=False, **_PRIVATE)
     page.load(sessions.bind(first), None, watch.outputs, **TURN, **_PRIVATE)
 
 
@@ -131,7 +132,7 @@ def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
     shown["forecast"] = gr.HTML(
         "<p>Choose pictures to see what it will take.</p>", elem_id="train-forecast", elem_classes="forecast"
     )
-    start = gr.Button("Start training", variant="primary", elem_id="train-start")
+    start = gr.Button("Start training", variant="primary", interactive=False, elem_id="train-start")  # until the page is fresh
     return form, shown, start
 
 
@@ -177,7 +178,7 @@ def _text(label: str, info: str, elem_id: str) -> gr.Textbox:
 
 
 def _fresh() -> tuple[Any, ...]:
-    return suggestion(), gr.update(choices=preset_choices()), gr.update(choices=model_choices())
+    return suggestion(), gr.update(choices=preset_choices()), gr.update(choices=model_choices()), gr.update(interactive=True)
 
 
 def _of_preset(name: str) -> tuple[Any, ...]:
