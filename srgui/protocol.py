@@ -67,8 +67,18 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Attached:
+    """An adapter on a restorer: its name, its strength, what it is for (``domain``, ``pixel``, ``semantic``), its digest."""
+
+    name: str
+    strength: float
+    role: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class RestorerInfo:
-    """What a caller may know of a restorer before it runs. ``adapters`` are those on it, with their strengths."""
+    """What a caller may know of a restorer before it runs."""
 
     id: str
     title: str
@@ -77,7 +87,7 @@ class RestorerInfo:
     licence: str
     controls: tuple[Control, ...] = ()
     digest: str | None = None
-    adapters: tuple[tuple[str, float], ...] = ()
+    adapters: tuple[Attached, ...] = ()
 
     def control(self, name: str) -> Control | None:
         return next((control for control in self.controls if control.name == name), None)

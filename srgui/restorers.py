@@ -25,6 +25,7 @@ def open_restorer(
     model: str = DEFAULT_MODEL,
     *,
     adapters: Sequence[tuple[str, float]] = (),
+    pair: bool = False,
     device: str = "auto",
     tile: int | None = None,
 ) -> Restorer:
@@ -32,6 +33,7 @@ def open_restorer(
 
     Args:
         adapters: names, folders or files of adapters, each with its strength.
+        pair: put the model's own pixel and semantic adapters on it, where it has them and ``adapters`` holds none of a pair.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         tile: side of a tile in LR pixels; None chooses it from free memory.
 
@@ -47,6 +49,8 @@ def open_restorer(
     module, name = FAMILIES[card.family].split(":")
     family = getattr(import_module(module), name)
     loaded = [(load_adapter(name), strength) for name, strength in adapters]
+    if pair and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
+        loaded += [(load_adapter(name), 1.0) for name in card.pair]
     restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
     return restorer
 

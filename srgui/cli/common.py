@@ -21,9 +21,9 @@ Model = Annotated[str, typer.Option("--model", "-m", help="Id of a model, or pat
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Tile = Annotated[str, typer.Option(help="Side of a tile in LR pixels, or auto.")]
 Pixel = Annotated[
-    float | None, typer.Option(help="Strength of the network's change, 0 to 1.5: 0 is bicubic, 1 (the default) the network.")
+    float | None, typer.Option(help="Fidelity, 0 to 1.5: 0 is bicubic, 1 (the default) the network. Turns on the model's pair.")
 ]
-Semantic = Annotated[float | None, typer.Option(help="Strength of generated detail, for models with a semantic adapter.")]
+Semantic = Annotated[float | None, typer.Option(help="Generated detail, 0 to 1.5 (1 by default). Turns on the model's pair.")]
 
 Adapters = Annotated[
     list[str] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,13 +56,13 @@ def upscale(
     from srgui.restorers import open_restorer
 
     files = expand(inputs)
-    values = given_values(pixel, semantic)
-    restorer = open_restorer(model, adapters=read_adapters(adapter), device=device, tile=read_tile(tile))
+    given = given_values(pixel, semantic)
+    restorer = open_restorer(model, adapters=read_adapters(adapter), pair=bool(given), device=device, tile=read_tile(tile))
     factor = restorer.info.scale if outscale is None else outscale
     check_outscale(factor, restorer.info.scale)
     tasks = outputs(files, out, factor, format)
     with progress_bar() as run:
-        failed = upscale_files(restorer, tasks, values, factor, run, quality=quality, overwrite=overwrite, told=_tell)
+        failed = upscale_files(restorer, tasks, given, factor, run, quality=quality, overwrite=overwrite, told=_tell)
     finish(len(tasks), failed)
 
 
@@ -92,8 +93,9 @@ def evaluate(
 
     check_degradation(degradation)
     paths = list_pictures(hr_dir)
-    restorer = open_restorer(model, adapters=read_adapters(adapter), device=device, tile=read_tile(tile))
-    values = resolve(given_values(pixel, semantic), restorer.info.controls)
+    given = given_values(pixel, semantic)
+    restorer = open_restorer(model, adapters=read_adapters(adapter), pair=bool(given), device=device, tile=read_tile(tile))
+    values = resolve(given, restorer.info.controls)
     lpips, lpips_text = find_lpips(lpips_net)
     with progress_bar() as run:
         measured, failed = measure(
@@ -102,7 +104,7 @@ def evaluate(
     settings = {
         "model": restorer.info.id,
         "model_sha256": restorer.info.digest,
-        "adapters": [{"name": name, "strength": strength} for name, strength in restorer.info.adapters],
+        "adapters": [asdict(adapter) for adapter in restorer.info.adapters],
         "scale": restorer.info.scale,
         "values": dict(values),
         "degradation": degradation if lr_dir is None else None,

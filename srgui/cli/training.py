@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srgui.cli.common import Device, Fields, read_fields, write_json
+from srgui.cli.common import Device, Fields, read_adapters, read_fields, write_json
 from srgui.errors import Cancelled, InputError, SrguiError, near
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ def train(
     model: Annotated[str | None, typer.Option("--model", "-m", help="What to start from; by default the preset's.")] = None,
     rank: Annotated[str | None, typer.Option(help="Of LoRA: a number, or a percentage such as 10%.")] = None,
     steps: Annotated[int | None, typer.Option(help="How long to train at most.")] = None,
+    under: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:STRENGTH]", help="An adapter that lies frozen beneath, as pixel does beneath semantic."),
+    ] = None,
     options: Fields = None,
     title: Annotated[str, typer.Option(help="For people; by default the name.")] = "",
     licence: Annotated[str, typer.Option(help="Of what is trained, for its card.")] = "unknown",
@@ -77,6 +81,7 @@ def train(
             model=model or named(preset).model,
             recipe=_recipe(recipe_file, preset, given, options),
             preset="" if recipe_file else preset,
+            under=tuple(read_adapters(under)),
             lr_dir=_absolute(lr_dir),
             pair_by="order" if pair_by == "order" else "name",
             val_dir=_absolute(val_dir),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def embedded(info: RestorerInfo, values: Mapping[str, float], outscale: float) -
         "version": __version__,
         "model": info.id,
         "model_sha256": info.digest,
-        "adapters": [{"name": name, "strength": strength} for name, strength in info.adapters],
+        "adapters": [asdict(adapter) for adapter in info.adapters],
         "outscale": outscale,
         "values": dict(values),
     }

@@ -20,8 +20,19 @@ Weights = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 PIXEL = Control(
     "pixel",
-    "Strength",
+    "Fidelity",
     "How much of the network's change to the bicubic picture is applied (lambda_pix of PiSA-SR): 0 is bicubic, 1 the network.",
+    0.0,
+    1.5,
+    1.0,
+    "client",
+)
+
+
+SEMANTIC = Control(
+    "semantic",
+    "Detail",
+    "How much of the generated detail is added (lambda_sem of PiSA-SR): 0 is the faithful picture, 1 the crisp one.",
     0.0,
     1.5,
     1.0,
@@ -33,6 +44,12 @@ def base_weights(values: Mapping[str, float]) -> Mapping[str, float]:
     """A base without a pair: ``SR = up + pixel * (full - up)``."""
     pixel = values["pixel"]
     return {"up": 1 - pixel, "full": pixel}
+
+
+def pair_weights(values: Mapping[str, float]) -> Mapping[str, float]:
+    """A pair: ``SR = up + pixel * (pix - up) + semantic * (full - pix)``, PiSA-SR's Eq. 8 sorted by planes."""
+    pixel, semantic = values["pixel"], values["semantic"]
+    return {"up": 1 - pixel, "pix": pixel - semantic, "full": semantic}
 
 
 class Blend:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,16 @@ class Adapter:
     @property
     def dora(self) -> bool:
         return any(part.magnitude is not None for part in self.factors.values())
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what it computes: of its factors and their scaling, whatever file they came from."""
+        found = hashlib.sha256()
+        for name, part in sorted(self.factors.items()):
+            for role, tensor in sorted(part.tensors.items()):
+                found.update(f"{name}.{role} {part.form} {part.scaling} {tuple(tensor.shape)}".encode())
+                found.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     @property
     def parameters(self) -> int:

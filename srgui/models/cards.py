@@ -16,7 +16,7 @@ from srgui.places import ASSETS, PLAIN_NAME, home, is_plain_name
 SCHEMA = 1
 DEFAULT_MODEL = "srgui-compact-x4"
 _REQUIRED = {"schema": int, "id": str, "family": str, "scale": int, "parts": dict, "title": str, "licence": str}
-_OPTIONAL = {"description": str, "source": str, "trained_on": str, "metrics": dict, "training": dict, "network": dict}
+_OPTIONAL = {"description": str, "source": str, "trained_on": str, "metrics": dict, "training": dict, "network": dict, "pair": list}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Card:
     """What a ``card.json`` says. ``family`` decides what runs it; ``parts`` are its files by role (``weights``).
 
     ``network`` is its shape for :func:`srgui.models.build.build`, so that it can be reasoned about before it is downloaded.
+    ``pair`` names its pixel and its semantic adapter, where it has them.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     network: Mapping[str, Any] = field(default_factory=dict)
+    pair: tuple[str, ...] = ()
     folder: Path | None = None
 
     @property
@@ -82,7 +84,7 @@ def read_card(folder: Path) -> Card:
         raise ModelError(f"{path}: {'; '.join(problems)}; mend it, or remove its folder")
     parts = {role: _part(folder, content["id"], value) for role, value in content["parts"].items()}
     fields = {key: content[key] for key in (*_REQUIRED, *_OPTIONAL) if key in content and key not in ("schema", "parts")}
-    return Card(parts=parts, folder=folder, **fields)
+    return Card(parts=parts, folder=folder, **{**fields, "pair": tuple(fields.get("pair", ()))})
 
 
 def _problems(content: Any) -> list[str]:
@@ -97,6 +99,8 @@ def _problems(content: Any) -> list[str]:
         problems.append(f"schema {content['schema']} is not {SCHEMA}; update srgui")
     if not problems and not is_plain_name(content["id"]):
         problems.append(f"id {content['id']!r} is not a plain name")
+    if not all(isinstance(name, str) for name in content.get("pair", ())):
+        problems.append("pair must be names of adapters")
     if not problems and content["scale"] < 1:
         problems.append(f"scale {content['scale']} is not 1 or more")
     if isinstance(content.get("parts"), dict):

@@ -128,6 +128,39 @@ def _load(kind: PerceptualKind, remark: str = "") -> Perceptual:
     return Perceptual(f"LPIPS {lpips.net}{remark}", smallest, _Lpips(lpips.network()))
 
 
+def jittered(sr: Tensor, hr: Tensor, most: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same random view of both (N, 3, H, W): resized by a factor in [1 - most, 1 + most], flipped and transposed by chance.
+
+    Source: the ensemble of E-LPIPS, Kettunen et al. 2019 (arXiv 1906.03973), here with resizing as what matters for SR.
+    """
+    factor, *coins = torch.rand(4, generator=generator).tolist()
+    size = [max(1, round(side * (1 + most * (2 * factor - 1)))) for side in sr.shape[-2:]]
+    views = F.interpolate(torch.cat([sr, hr]), size=size, mode="bicubic", align_corners=False, antialias=True)
+    for axis, coin in zip((-2, -1), coins, strict=False):
+        views = views.flip(axis) if coin < 0.5 else views
+    views = views.transpose(-2, -1) if coins[2] < 0.5 else views
+    return views[: len(sr)], views[len(sr) :]
+
+
+def grid_loss(sr: Tensor, hr: Tensor, period: int) -> Tensor:
+    """How much of the error of ``sr`` (N, C, H, W) repeats every ``period`` pixels, along rows or columns; a scalar.
+
+    A network that ends in a pixel shuffle writes each of the ``period`` x ``period`` phases with filters of its own. Where these
+    drift apart a fine grid covers the picture, which networks with strides, such as those of perceptual losses, do not see. This
+    is the variance, over the phases, of the mean error that each row (column) has at the phase; 0 where no phase differs.
+
+    Raises:
+        InputError: a side is not a multiple of ``period``.
+    """
+    error = sr - hr
+    height, width = error.shape[-2:]
+    if height % period or width % period:
+        raise InputError(f"a patch of {width} x {height} does not hold whole periods of {period}; give a multiple of it")
+    rows = error.unflatten(-1, (-1, period)).mean(dim=-2)  # (N, C, H, period)
+    columns = error.unflatten(-2, (-1, period)).mean(dim=-3)  # (N, C, period, W)
+    return rows.var(dim=-1, correction=0).mean() + columns.var(dim=-2, correction=0).mean()
+
+
 class _Vgg19(nn.Module):
     """The mean absolute difference of the features that VGG19 has at conv5_4, before the activation."""
 

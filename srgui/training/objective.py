@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from srgui.lora.trainable import LoraModel
 from srgui.training.discriminator import Discriminator
 from srgui.training.losses import (
+    grid_loss,
+    jittered,
     load_perceptual,
     pixel_loss,
     relativistic_discriminator_loss,
@@ -24,16 +28,18 @@ class Objective:
         MetricUnavailable: the perceptual loss has no network on this machine.
     """
 
-    def __init__(self, recipe: Recipe, accelerator: Accelerator) -> None:
-        self.recipe, self.accelerator = recipe, accelerator
+    def __init__(self, recipe: Recipe, scale: int, accelerator: Accelerator) -> None:
+        self.recipe, self.scale, self.accelerator = recipe, scale, accelerator
         self._pixel = pixel_loss(recipe.loss)
+        self._views = torch.Generator().manual_seed(recipe.seed)
         self.perceptual = load_perceptual(recipe.perceptual_net).to(accelerator.device) if recipe.perceptual else None
         self.discriminator: nn.Module | None = None
         if recipe.adversarial:
             with torch.random.fork_rng():
                 torch.manual_seed(recipe.seed)
-                network = Discriminator()
-            optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(recipe.beta1, recipe.beta2))
+                network = Discriminator(recipe.discriminator)
+            self._rate = recipe.lr_rest if recipe.optimizer == "muon" else recipe.lr
+            optimizer = torch.optim.Adam(network.parameters(), lr=self._rate, betas=(recipe.beta1, recipe.beta2))
             self.discriminator, self.optimizer = accelerator.prepare(network, optimizer)
 
     def __call__(self, model: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
@@ -41,12 +47,15 @@ class Objective:
         recipe = self.recipe
         loss = recipe.content * self._pixel(sr, hr) if recipe.content else sr.new_zeros(())
         if self.perceptual is not None:
-            loss = loss + recipe.perceptual * self.perceptual(sr, hr)
+            seen = jittered(sr, hr, recipe.jitter, self._views) if recipe.jitter else (sr, hr)
+            loss = loss + recipe.perceptual * self.perceptual(*seen)
         if self.discriminator is not None:
             # Not through the wrapper: there a forward pass must be followed by a backward pass into the discriminator.
             judge = self.accelerator.unwrap_model(self.discriminator).requires_grad_(False)
             real, fake = judge(torch.cat([hr, sr])).chunk(2)
             loss = loss + recipe.adversarial * relativistic_generator_loss(real.detach(), fake)
+        if recipe.grid:
+            loss = loss + recipe.grid * grid_loss(sr, hr, self.scale)
         if recipe.norm_penalty and isinstance(model, LoraModel):
             loss = loss + recipe.norm_penalty * model.penalty()
         return loss
@@ -57,7 +66,7 @@ class Objective:
             return
         self.accelerator.unwrap_model(self.discriminator).requires_grad_(True)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr * rate
+            group["lr"] = self._rate * rate
         self.optimizer.zero_grad()
         # In one batch: batch normalisation must not tell real from fake by their own statistics.
         real, fake = self.discriminator(torch.cat([hr, sr.detach()])).chunk(2)
@@ -70,22 +79,28 @@ class Objective:
         recipe = self.recipe
         parts = [f"{recipe.content:g} {recipe.loss.upper()}"] if recipe.content else []
         if self.perceptual is not None:
-            parts.append(f"{recipe.perceptual:g} {self.perceptual.name}")
+            views = f" of views resized by up to {recipe.jitter:.0%}" if recipe.jitter else ""
+            parts.append(f"{recipe.perceptual:g} {self.perceptual.name}{views}")
         if recipe.adversarial:
             parts.append(f"{recipe.adversarial:g} relativistic adversarial")
+        if recipe.grid:
+            parts.append(f"{recipe.grid:g} grid")
         if recipe.norm_penalty:
             parts.append(f"{recipe.norm_penalty:g} (|A|^2 + |B|^2)")
         return " + ".join(parts)
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
+        views = {"views": self._views.get_state()}
         if self.discriminator is None:
-            return {}
+            return views
         return {
+            **views,
             "network": self.accelerator.unwrap_model(self.discriminator).state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
-    def load(self, state: dict[str, dict[str, object]]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
+        self._views.set_state(state["views"])
         if self.discriminator is not None:
             self.accelerator.unwrap_model(self.discriminator).load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])

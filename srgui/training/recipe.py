@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srgui.errors import InputError, near
+from srgui.lora.card import Role
+from srgui.training.losses import PerceptualKind, PixelKind
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,20 @@ class Recipe:
     and a share ``noisy`` of the LR patches gets strong noise on top.
 
     What is minimised: ``content`` times the ``loss``, plus ``perceptual`` times the distance of features of
-    ``perceptual_net``, plus ``adversarial`` times the relativistic loss against a discriminator, plus ``norm_penalty`` times
-    |A|^2 + |B|^2 of all adapted layers.
+    ``perceptual_net``, plus ``adversarial`` times the relativistic loss against a discriminator, plus ``grid`` times the error
+    that repeats with the period of the upsampling, plus ``norm_penalty`` times |A|^2 + |B|^2 of all adapted layers.
+
+    With a ``jitter`` the perceptual distance is taken between views of both pictures that are resized by the same random factor
+    from 1 - jitter to 1 + jitter and turned alike: a network with strides does not see patterns of its own period, such as the
+    grid that an upsampling network draws, and the two would agree on them. ``discriminator`` is the width of its first layer.
+
+    ``role`` is what an adapter is for: a ``domain``, or one of the two of a guided pair, ``pixel`` or ``semantic``.
 
     How: ``lr`` rises over ``warmup`` steps, then stays or falls on a cosine (``schedule``) that reaches zero at ``horizon``
     (0: at the last step), and over the last ``cooldown`` steps goes to zero linearly. ``muon`` takes the weights of
-    convolutions with ``lr`` and leaves the rest to Adam with ``lr_rest``. ``clip`` bounds the norm of the gradient (0: no
-    bound). The weights used are the exponential average with decay ``ema`` (0: the last). ``steps``, or ``epochs`` over the
-    pictures where that is not 0.
+    convolutions with ``lr`` and leaves the rest, and a discriminator, to Adam with ``lr_rest``. ``clip`` bounds the norm of
+    the gradient (0: no bound). The weights used are the exponential average with decay ``ema`` (0: the last). ``steps``, or
+    ``epochs`` over the pictures where that is not 0.
 
     When to stop: every ``validate_every`` steps ``metric`` is measured on ``held_out`` pictures (0: about 15% of them); the
     best weights are kept, and after ``patience`` measurements without a better one training ends (0: never early).
@@ -48,17 +56,21 @@ class Recipe:
     form: Literal["conv", "reshape"] = "conv"
     rslora: bool = False
     dora: bool = False
+    role: Role = "domain"
     degradation: str = "bicubic"
     patch: int = 32
     batch: int = 16
     resize: int = 0
     zoom: float = 1.0
     noisy: float = 0.0
-    loss: Literal["l1", "mse"] = "l1"
+    loss: PixelKind = "l1"
     content: float = 1.0
     perceptual: float = 0.0
-    perceptual_net: Literal["auto", "vgg", "lpips-vgg", "lpips-alex", "lpips-squeeze"] = "auto"
+    perceptual_net: PerceptualKind = "auto"
+    jitter: float = 0.0
     adversarial: float = 0.0
+    discriminator: int = 64
+    grid: float = 0.0
     norm_penalty: float = 0.0
     optimizer: Literal["adam", "muon"] = "adam"
     lr: float = 3e-3
@@ -117,8 +129,8 @@ class Recipe:
 
 
 _KINDS: Mapping[str, Any] = typing.get_type_hints(Recipe)
-_LEAST: Mapping[str, float] = {"zoom": 0.05, "patch": 4, "batch": 1, "steps": 1, "validate_every": 1}
-_BELOW: Mapping[str, float] = {"ema": 1, "beta1": 1, "beta2": 1}
+_LEAST: Mapping[str, float] = {"zoom": 0.05, "discriminator": 1, "patch": 4, "batch": 1, "steps": 1, "validate_every": 1}
+_BELOW: Mapping[str, float] = {"jitter": 1, "ema": 1, "beta1": 1, "beta2": 1}
 
 
 def _check(name: str, kind: Any, value: Any) -> None:

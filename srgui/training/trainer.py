@@ -84,7 +84,7 @@ class Trainer:
         self.average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self.best = {name: value.clone() for name, value in self.average.items()}
         self.progress = Progress()
-        self.objective = Objective(recipe, accelerator)
+        self.objective = Objective(recipe, task.network.scale, accelerator)
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in _optimizers(recipe, list(parameters.values()))]
         self._check_first()
         self.wrapped: nn.Module = accelerator.prepare(self.model)

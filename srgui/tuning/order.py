@@ -29,6 +29,8 @@ class Order:
         pictures: folders and files of HR pictures. A folder named several times is drawn more often.
         model: what to start from, as ``--model`` takes it; empty with ``network``.
         network: the shape of a network to start from random weights, see :func:`srgui.models.build.build`.
+        under: adapters that lie beneath what is trained, frozen, each with its strength; as a pixel adapter does beneath a
+            semantic one.
         val_dir: a folder of held-out pictures; otherwise some of ``pictures`` are held out.
     """
 
@@ -38,6 +40,7 @@ class Order:
     recipe: Recipe
     preset: str = ""
     network: Mapping[str, Any] = field(default_factory=dict)
+    under: tuple[tuple[str, float], ...] = ()
     lr_dir: str | None = None
     pair_by: Literal["name", "order"] = "name"
     val_dir: str | None = None
@@ -55,6 +58,7 @@ class Order:
         """Raises InputError where it is not what :meth:`as_json` gave."""
         try:
             values = {**content, "recipe": changed(Recipe(), content["recipe"]), "pictures": tuple(content["pictures"])}
+            values["under"] = tuple((name, strength) for name, strength in content.get("under", ()))
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this order for a training cannot be read ({error}); start the training anew") from error

@@ -14,6 +14,8 @@ import torch
 
 from srgui.device import pick
 from srgui.errors import InputError, ModelError
+from srgui.lora.adapter import attach, check_fits
+from srgui.lora.catalogue import load_adapter
 from srgui.lora.trainable import LoraModel
 from srgui.models.build import build
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
@@ -103,7 +105,14 @@ class Plan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"base": self.network.digest or json.dumps(dict(self.order.network)), "pictures": self.pictures_sha256}
+        base = self.network.digest or json.dumps(dict(self.order.network))
+        return {"base": base, "pictures": self.pictures_sha256, "under": self.under}
+
+    @cached_property
+    def under(self) -> list[dict[str, Any]]:
+        """The adapters that lie beneath what is trained, for cards."""
+        found = [(load_adapter(name), strength) for name, strength in self.order.under]
+        return [{"name": adapter.card.name, "strength": strength, "sha256": adapter.digest} for adapter, strength in found]
 
     @cached_property
     def pictures_sha256(self) -> str:
@@ -134,4 +143,8 @@ def _network(order: Order, card: Card | None, weights: bool) -> Network:
         raise ModelError(f"the weights of {card.id} are not on this machine; {card.remedy}")
     path = card.parts["weights"].path
     found = load_network(path, torch.device("cpu"))
-    return replace(from_state_dict(read_state_dict(path), path), digest=found.digest)
+    network = replace(from_state_dict(read_state_dict(path), path), digest=found.digest)
+    beneath = [(load_adapter(name), strength) for name, strength in order.under]
+    for adapter, _ in beneath:
+        check_fits(network.module, adapter, network.digest)
+    return network.with_module(attach(network.module, beneath)) if beneath else network

@@ -140,6 +140,7 @@ class Result:
         return {
             "preset": order.preset,
             "recipe": order.recipe.as_dict(),
+            **({"under": self.plan.under} if order.under else {}),
             "loss": self.outcome.losses,
             "best_step": progress.best_step,
             "steps": progress.step,
@@ -158,7 +159,7 @@ class Result:
         order, recipe, plan = self.plan.order, self.plan.order.recipe, self.plan
         return AdapterCard(
             title=order.title or order.name,
-            role="domain",
+            role=recipe.role,
             base=Base(plan.card.id if plan.card else "", plan.network.digest),
             scale=plan.network.scale,
             rank=recipe.rank,

@@ -127,7 +127,8 @@ class _Worker:
                 self.tell(Status(f"{index + 1} of {total} done", share, self._left(share), list(self.done)))
         failed = sum(outcome.error is not None for outcome in self.done)
         seconds = time.monotonic() - self.started
-        what = f"{restorer.info.title} ×{order.outscale:g}" + "".join(f" + {name} {s:g}" for name, s in restorer.info.adapters)
+        adapters = "".join(f" + {each.name} {each.strength:g}" for each in restorer.info.adapters)
+        what = f"{restorer.info.title} ×{order.outscale:g}{adapters}"
         text = f"{'Done' if not failed else f'{total - failed} of {total} done'} in {seconds:.1f} s with {what}."
         self.tell(Status(text, 1.0, 0.0, list(self.done), finished=True))
 

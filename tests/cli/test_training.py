@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from srgui.images import read_picture, read_settings
-from srgui.lora.catalogue import find_adapter, load_adapter, scan
+from srgui.lora.catalogue import adapters_folder, find_adapter, load_adapter
 from srgui.models.cards import find_card
 from srgui.models.load import file_digest
 from srgui.training import checkpoint, jobs
@@ -93,7 +93,9 @@ def test_strength_zero_is_the_base_bit_for_bit(srgui: Call, trained: str, hr_dir
     assert np.abs(base.astype(int) - one).mean() < np.abs(base.astype(int) - ten).mean()
     settings = read_settings(tmp_path / "ten.png")
     assert settings is not None
-    assert settings["adapters"] == [{"name": "mine", "strength": 10.0}]
+    (attached,) = settings["adapters"]
+    assert attached.pop("sha256") == load_adapter("mine").digest
+    assert attached == {"name": "mine", "strength": 10.0, "role": "domain"}
 
 
 def test_evaluate_with_an_adapter(srgui: Call, trained: str, hr_dir: Path, tmp_path: Path, tiny_files: Any) -> None:
@@ -172,7 +174,7 @@ def test_a_stopped_training_goes_on_as_its_message_says(
     result.refused("stopped; go on with: python -m srgui train")
     job = jobs.find("mine")
     assert (job.state, job.resumable) == ("stopped", True)
-    assert scan()[0].keys() == {"whole"}
+    assert [path.name for path in adapters_folder().glob("[!.]*")] == ["whole"]
     srgui(*command).refused("a training called mine is there already (stopped); resume it")
     words = shlex.split(result.err.partition("go on with: ")[2])
     assert words[:3] == ["python", "-m", "srgui"]

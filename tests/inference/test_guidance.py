@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,11 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from srgui.errors import InputError
-from srgui.inference.guidance import PIXEL, Blend, base_weights, resolve
-from srgui.protocol import Box, Control, Run, Setting
+from srgui.inference.guidance import PIXEL, SEMANTIC, Blend, base_weights, pair_weights, resolve
+from srgui.protocol import Box, Run, Setting
 
 SIZE = 6, 8
-SEMANTIC = Control("semantic", "Detail", "", 0.0, 1.5, 1.0, "client")
 scales = st.floats(0, 1.5, allow_subnormal=False)
 
 
@@ -37,12 +34,6 @@ class Counted:
 def base() -> tuple[Counted, Counted, Blend]:
     up, full = Counted(0), Counted(1)
     return up, full, Blend({"up": up, "full": full}, base_weights, (PIXEL,))
-
-
-def pair_weights(values: Mapping[str, float]) -> Mapping[str, float]:
-    """PiSA-SR's Eq. 8, sorted by planes."""
-    pixel, semantic = values["pixel"], values["semantic"]
-    return {"up": 1 - pixel, "pix": pixel - semantic, "full": semantic}
 
 
 @given(scales)

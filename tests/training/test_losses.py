@@ -15,6 +15,8 @@ from srgui.metrics import LPIPS_BACKBONES, load_lpips
 from srgui.training import losses
 from srgui.training.losses import (
     Perceptual,
+    grid_loss,
+    jittered,
     load_perceptual,
     pixel_loss,
     relativistic_discriminator_loss,
@@ -248,3 +250,35 @@ def test_relativistic_losses_know_who_is_ahead_and_do_not_overflow() -> None:
     assert relativistic_generator_loss(real, fake).item() == pytest.approx(2000)
     for loss in (relativistic_discriminator_loss, relativistic_generator_loss):
         assert loss(real, real).item() == pytest.approx(2 * torch.tensor(2.0).log().item())
+
+
+def test_views_are_the_same_of_both_and_repeatable() -> None:
+    sr, hr = pair(40)
+    sizes = set()
+    for seed in range(8):
+        one, other = jittered(sr, sr, 0.3, torch.Generator().manual_seed(seed))
+        assert torch.equal(one, other)
+        again, _ = jittered(sr, hr, 0.3, torch.Generator().manual_seed(seed))
+        assert torch.equal(one, again)
+        sizes.add(one.shape[-1])
+        assert 28 <= min(one.shape[-2:]) <= max(one.shape[-2:]) <= 52
+    assert len(sizes) > 3
+    jittered(sr, hr, 0.3, torch.Generator())[0].sum().backward()
+    assert sr.grad is not None
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_the_grid_loss_sees_a_grid_and_little_else(period: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.rand(2, 3, 64, 64, generator=generator)
+    assert float(grid_loss(hr, hr, period)) == 0
+    assert float(grid_loss(hr + 0.1, hr, period)) == pytest.approx(0, abs=1e-12)
+    stripes = 0.02 * (torch.arange(64) % period == 0)
+    upright, lying = grid_loss(hr + stripes, hr, period), grid_loss(hr + stripes[:, None], hr, period)
+    expected = float((0.02 * (torch.arange(period) == 0)).var(correction=0))
+    assert float(upright) == pytest.approx(expected, rel=1e-3)
+    assert float(lying) == pytest.approx(expected, rel=1e-3)
+    noise = 0.02 * torch.randn(hr.shape, generator=generator)
+    assert float(grid_loss(hr + noise, hr, period)) < 0.1 * float(noise.square().mean())
+    with pytest.raises(InputError, match="whole periods"):
+        grid_loss(hr[..., :-1], hr[..., :-1], period)

@@ -357,7 +357,7 @@ def test_perceptual_and_adversarial_losses_train(make_trainer: MakeTrainer) -> N
     judge = trainer.objective.state()["network"]
     assert isinstance(judge, dict)
     before = {key: value.clone() for key, value in judge.items()}
-    without = Objective(replace(trainer.task.recipe, adversarial=0.0), trainer.accelerator)
+    without = Objective(replace(trainer.task.recipe, adversarial=0.0), 4, trainer.accelerator)
     lr, hr = (torch.stack(parts) for parts in zip(*(trainer.task.patches[sample] for sample in range(8)), strict=True))
     start = without(trainer.model, trainer.task.network(lr), hr).item()
     outcome, _ = finish(trainer)
