@@ -22,6 +22,7 @@ ROOMS = (
     ("resample",),
     ("images",),
     ("degradations", "metrics"),
+    ("blends",),
     ("models", "lora"),
     ("inference",),
     ("training",),  # validates with the engine that will run what it trains

@@ -27,12 +27,14 @@ export function clampOffset(offset, length, zoom, view) {
   return shown <= view ? Math.round((view - shown) / 2) : Math.min(0, Math.max(view - shown, offset));
 }
 
-// A least-recently-used cache of decoded tiles. `fetchTile` resolves to the bytes of a PNG.
+// A least-recently-used cache of decoded tiles. `fetchTile` resolves to the bytes of a PNG. What follows an @ in a layer's
+// name tells its versions apart, and is not sent.
 export class TileCache {
   constructor(fetchTile, onArrival) {
     this.fetchTile = fetchTile;
     this.onArrival = onArrival;
     this.tiles = new Map();
+    this.arrivals = 0;
   }
 
   get(id, layer, level, x, y) {
@@ -50,7 +52,7 @@ export class TileCache {
 
   async load(key, request) {
     try {
-      const png = await this.fetchTile(request);
+      const png = await this.fetchTile({ ...request, layer: request.layer.split("@")[0] });
       const image = await createImageBitmap(new Blob([png], { type: "image/png" }));
       if (!this.tiles.has(key)) return image.close();
       this.tiles.get(key).image = image;
@@ -64,6 +66,7 @@ export class TileCache {
       tile.image?.close();
       this.tiles.delete(old);
     }
+    this.arrivals++;
     this.onArrival();
   }
 

@@ -4,9 +4,11 @@
 // result to one device pixel) level 0 is drawn without resampling: what is seen are the samples that were computed.
 // All geometry is in samples of the result; a layer of another size (the LR picture) is stretched over the same area.
 
+import { Mixer, psnrOf, weightsOf } from "./blend.js";
 import { TILE, TileCache, clampOffset, levelFor, tilesIn } from "./tiles.js";
 
 const MAX_ZOOM = 32;
+const REST = 150; // milliseconds without a key on a slider after which the server is asked
 const ZOOM_STEPS = [0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, MAX_ZOOM];
 
 // What shows through transparent pictures.
@@ -22,8 +24,12 @@ function checkerboard(context) {
 }
 
 export class Viewer {
-  constructor(root, fetchTile) {
+  // `release` is called with the values of the sliders when one is let go of.
+  constructor(root, fetchTile, release = () => {}) {
     this.root = root;
+    this.release = release;
+    this.sliders = root.querySelector(".sv-guide");
+    this.live = null; // values that are shown by blending, while they are not yet those of the server's picture
     this.stage = root.querySelector(".sv-stage");
     this.canvas = root.querySelector("canvas");
     this.divider = root.querySelector(".sv-divider");
@@ -60,6 +66,7 @@ export class Viewer {
     this.index = kept >= 0 ? kept : Math.min(value?.index ?? 0, Math.max(0, this.items.length - 1));
     if (this.left === "hr" && !this.item?.layers.hr) this.left = "lr";
     const size = this.item && this.size();
+    this.guide();
     const same = before && this.item && before.size[0] === size[0] && before.size[1] === size[1];
     if (!same) this.begin();
     else if (this.fitted) this.fit();
@@ -76,6 +83,8 @@ export class Viewer {
   select(index) {
     this.index = (index + this.items.length) % this.items.length;
     this.picked = true;
+    this.live = null;
+    this.guide();
     if (this.left === "hr" && !this.item.layers.hr) this.left = "lr";
     this.begin();
     this.strip();
@@ -154,21 +163,112 @@ export class Viewer {
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.item) return;
     if (!this.comparing) return this.layer("lr", 0, 0, canvas.width);
-    if (this.mode === "side") {
-      const half = this.view().width;
-      this.layer(this.left, 0, 0, half);
-      this.layer("sr", canvas.width - half, 0, half);
-      return;
+    const half = this.view().width, at = Math.round(this.split * canvas.width);
+    const [shift, from, to] = this.mode === "side" ? [canvas.width - half, 0, half] : [0, at, canvas.width];
+    this.layer(this.left, 0, 0, this.mode === "side" ? half : at);
+    if (this.live && this.caughtUp && this.ready(this.result)) this.live = null;
+    if (!(this.live && this.blend(shift, from, to))) this.layer(this.result, shift, from, to);
+    if (this.ready(this.result)) this.item.guide?.corners.forEach((corner) => this.ready(corner)); // ahead of the first move
+  }
+
+  // The result's layer, with its version, which changes with every new rendering.
+  get result() { return `sr@${this.item.version ?? 0}`; }
+
+  // Draw the blend at the live values into columns [from, to); false while its corners are still on their way.
+  blend(shift, from, to) {
+    const { corners, controls } = this.item.guide;
+    if (!corners.length || !corners.every((corner) => this.ready(corner))) return false;
+    const { width, height } = this.view();
+    const view = [this.item.id, this.cache.arrivals, this.x, this.y, this.zoom, width, height].join("/");
+    const begun = performance.now();
+    this.mixer ??= new Mixer();
+    if (this.mixed !== view) this.mixer.load(corners.map((corner) => this.seen(corner, width, height)));
+    this.mixed = view;
+    this.mixer.mix(weightsOf(controls.map(({ name }) => this.live[name])));
+    this.context.drawImage(this.mixer.canvas, from, 0, to - from, height, from + shift, 0, to - from, height);
+    performance.clearMeasures("srgui:blend");
+    performance.measure("srgui:blend", { start: begun, end: performance.now() });
+    return true;
+  }
+
+  // One layer as it lies in the view, and nothing around it.
+  seen(name, width, height) {
+    const shown = this.context;
+    this.context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    this.layer(name, 0, 0, width, true);
+    const image = this.context.getImageData(0, 0, width, height);
+    this.context = shown;
+    return image;
+  }
+
+  // Whether all tiles of a layer that the view shows are here; asks for those that are not.
+  ready(name) {
+    const [width, height] = this.item.layers[name.split("@")[0]];
+    const stretch = (this.size()[0] / width) * this.zoom, stretchY = (this.size()[1] / height) * this.zoom;
+    const view = this.view();
+    const rect = { left: -this.x / stretch, right: (view.width - this.x) / stretch, top: -this.y / stretchY, bottom: (view.height - this.y) / stretchY };
+    const level = levelFor(Math.min(stretch, stretchY));
+    const images = tilesIn(rect, width, height, level).map(([x, y]) => this.cache.get(this.item.id, name, level, x, y));
+    return images.every(Boolean);
+  }
+
+  // The sliders of the picture that is shown, and what they say.
+  guide() {
+    const guide = this.comparing ? this.item.guide : null;
+    this.sliders.hidden = !guide;
+    if (!guide) return;
+    const names = guide.controls.map(({ name }) => name).join();
+    if (this.sliders.dataset.names !== names) {
+      this.sliders.dataset.names = names;
+      this.sliders.querySelector(".sv-scales").replaceChildren(...guide.controls.map((control) => this.slider(control)));
     }
-    const at = Math.round(this.split * canvas.width);
-    this.layer(this.left, 0, 0, at);
-    this.layer("sr", 0, at, canvas.width);
+    if (this.guided === this.item.id) return; // the same result anew, while the hand may be further already
+    this.guided = this.item.id;
+    this.live = null;
+    for (const input of this.sliders.querySelectorAll("input")) input.value = guide.values[input.name];
+    this.said();
+  }
+
+  slider({ name, label, help, min, max }) {
+    const element = document.createElement("label");
+    element.title = help;
+    element.innerHTML = `<span></span><input type="range" step="0.05"><output></output>`;
+    element.querySelector("span").textContent = label;
+    Object.assign(element.querySelector("input"), { name, min, max });
+    return element;
+  }
+
+  // Whether the result is the one that the sliders ask for.
+  get caughtUp() {
+    return Object.entries(this.live).every(([name, value]) => Math.abs(this.item.guide.values[name] - value) < 1e-6);
+  }
+
+  get scales() {
+    return Object.fromEntries([...this.sliders.querySelectorAll("input")].map((input) => [input.name, Number(input.value)]));
+  }
+
+  // Follow the sliders: at once by blending, and by the server where `released`.
+  steer(released) {
+    this.live = this.scales;
+    this.picked = true;
+    this.said();
+    this.redraw();
+    clearTimeout(this.rest);
+    if (released) this.rest = setTimeout(() => this.release(this.scales), REST);
+  }
+
+  said() {
+    for (const label of this.sliders.querySelectorAll("label"))
+      label.querySelector("output").textContent = Number(label.querySelector("input").value).toFixed(2);
+    const { gram, border } = this.item.guide, values = Object.values(this.scales);
+    this.sliders.querySelector(".sv-score").textContent =
+      gram ? `PSNR ${psnrOf(gram, values).toFixed(2)} dB (Y, ${border} px cropped)` : "";
   }
 
   // Draw one layer, moved right by `shift`, into the columns [from, to) of the view it belongs to.
-  layer(name, shift, from, to) {
+  layer(name, shift, from, to, bare = false) {
     const { context } = this;
-    const [width, height] = this.item.layers[name];
+    const [width, height] = this.item.layers[name.split("@")[0]];
     const stretch = (this.size()[0] / width) * this.zoom, stretchY = (this.size()[1] / height) * this.zoom;
     const level = levelFor(Math.min(stretch, stretchY));
     const view = this.view();
@@ -182,11 +282,11 @@ export class Viewer {
     context.clip();
     context.translate(this.x + shift, this.y);
     context.fillStyle = this.checks;
-    context.fillRect(0, 0, width * stretch, height * stretchY);
+    if (!bare) context.fillRect(0, 0, width * stretch, height * stretchY);
     context.imageSmoothingEnabled = level > 0 || stretch < 1 || (name === "lr" && this.smooth);
     context.imageSmoothingQuality = "high";
     const coarsest = levelFor(Math.min(1, TILE / Math.max(width, height)));
-    const levels = level < coarsest ? [coarsest, level] : [level];
+    const levels = level < coarsest && !bare ? [coarsest, level] : [level];
     for (const each of levels) {
       const side = TILE * 2 ** each;
       for (const [x, y] of tilesIn(rect, width, height, each)) {
@@ -248,6 +348,10 @@ export class Viewer {
       reference: () => { this.left = this.left === "hr" ? "lr" : this.item.layers.hr ? "hr" : "lr"; this.redraw(); },
       smooth: () => { this.smooth = !this.smooth; this.redraw(); },
       screen: () => (document.fullscreenElement ? document.exitFullscreen() : this.root.requestFullscreen()),
+      reset: () => {
+        for (const input of this.sliders.querySelectorAll("input")) input.value = 1;
+        this.steer(true);
+      },
       next: () => this.select(this.index + 1),
       previous: () => this.select(this.index - 1),
     };
@@ -265,6 +369,8 @@ export class Viewer {
       const button = event.target.closest("[data-action]");
       if (button) this.act(button.dataset.action);
     });
+    this.sliders.addEventListener("input", () => this.steer(false));
+    this.sliders.addEventListener("change", () => this.steer(true));
     this.stage.addEventListener("wheel", (event) => {
       if (!this.item) return;
       event.preventDefault();
@@ -342,13 +448,14 @@ export class Viewer {
 }
 
 // Bind a viewer to a Gradio HTML component. `server.tile` takes a request and resolves to a PNG in base64.
-export function mount(element, props, server, watch) {
+export function mount(element, props, server, watch, trigger) {
   const fetchTile = async (request) => {
     const text = await server.tile(request);
     if (!text) throw new Error("no longer on the server");
     return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   };
-  const viewer = new Viewer(element.querySelector(".sv"), fetchTile);
+  const release = (values) => trigger("select", { value: values });
+  const viewer = new Viewer(element.querySelector(".sv"), fetchTile, release);
   element.querySelector(".sv").viewer = viewer;
   watch("value", () => viewer.show(props.value));
   viewer.show(props.value);

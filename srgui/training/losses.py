@@ -152,12 +152,12 @@ def grid_loss(sr: Tensor, hr: Tensor, period: int) -> Tensor:
     Raises:
         InputError: a side is not a multiple of ``period``.
     """
-    error = sr - hr
+    error = (sr - hr).contiguous()
     height, width = error.shape[-2:]
     if height % period or width % period:
         raise InputError(f"a patch of {width} x {height} does not hold whole periods of {period}; give a multiple of it")
-    rows = error.unflatten(-1, (-1, period)).mean(dim=-2)  # (N, C, H, period)
-    columns = error.unflatten(-2, (-1, period)).mean(dim=-3)  # (N, C, period, W)
+    rows = error.view(*error.shape[:-1], width // period, period).mean(dim=-2)  # (N, C, H, period)
+    columns = error.view(*error.shape[:-2], height // period, period, width).mean(dim=-3)  # (N, C, period, W)
     return rows.var(dim=-1, correction=0).mean() + columns.var(dim=-2, correction=0).mean()
 
 

@@ -13,6 +13,7 @@ import gradio as gr
 
 from srgui.protocol import Run
 from srgui.ui.shelf import Shelf
+from srgui.ui.work import Done, Order
 
 
 class Sessions:
@@ -27,6 +28,7 @@ class Sessions:
         self.shelf = Shelf()
         self._runs: dict[str, set[Run]] = {}
         self._waiting: dict[str, Run] = {}
+        self._results: dict[str, tuple[Order, list[Done]]] = {}
         self._lock = threading.Lock()
 
     def queue(self, session: str) -> bool:
@@ -49,6 +51,15 @@ class Sessions:
                 if not self._runs[session]:
                     del self._runs[session]
 
+    def keep(self, session: str, order: Order, done: list[Done]) -> None:
+        """Remember a visitor's latest results, in the place of those before."""
+        with self._lock:
+            self._results[session] = order, done
+
+    def results(self, session: str) -> tuple[Order, list[Done]] | None:
+        with self._lock:
+            return self._results.get(session)
+
     def cancel(self, session: str) -> None:
         with self._lock:
             runs = [*self._runs.get(session, ()), *([self._waiting[session]] if session in self._waiting else [])]
@@ -61,8 +72,17 @@ class Sessions:
         self.cancel(session)
         with self._lock:
             self._waiting.pop(session, None)
+            self._results.pop(session, None)
         self.shelf.drop(session)
         self.shelf.drop(samples_of(session))
+
+    def bind_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """As :meth:`bind`, of ``function(sessions, session, event)`` for an event that carries a value."""
+
+        def call(request: gr.Request, event: gr.EventData) -> Any:
+            return function(self, request.session_hash or "", event)
+
+        return call
 
     def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make an event handler of ``function(sessions, session, *inputs)``."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from srgui.images import Layout, Picture, encode_png
 from srgui.inference.picture import PreparedPicture
@@ -89,15 +92,45 @@ class PreparedLayer:
             self._prepared.close()
 
 
+class CornerLayer:
+    """A result at one setting, for blending in the browser: 8 bits over [-1/4, 5/4], so that what overshoots is not lost."""
+
+    def __init__(self, prepared: PreparedPicture, setting: Setting) -> None:
+        self._prepared, self._setting = prepared, setting
+        self.size = prepared.size
+        self.bytes = 0  # its planes are counted by the result's own layer
+        self._lock = threading.Lock()
+
+    def read(self, box: Box, level: int) -> np.ndarray:
+        with self._lock:
+            values = self._prepared.colours.render(self._setting, Run(), box)
+        return encode_corner(avg_pool2d(values, 2**level, ceil_mode=True, count_include_pad=False) if level else values)
+
+    def close(self) -> None:
+        with self._lock:
+            self._prepared.close()
+
+
+def encode_corner(values: Tensor) -> np.ndarray:
+    """(1, 3, h, w) -> (h, w, 3) uint8, as assets/ui/blend.js decodes it."""
+    grid = values[0].add(0.25).mul(255 / 1.5).round().clamp(0, 255)
+    return np.ascontiguousarray(grid.permute(1, 2, 0).to(torch.uint8).numpy())
+
+
 @dataclass
 class Entry:
-    """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``, and ``labels`` for them in place of the usual ones."""
+    """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``, and ``labels`` for them in place of the usual ones.
+
+    ``guide`` is what the viewer needs to steer it, see :mod:`srgui.ui.guide`.
+    """
 
     owner: str
     name: str
     layers: dict[str, Layer]
     icc: bytes | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    guide: Mapping[str, object] | None = None
+    version: int = 0
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
@@ -107,7 +140,8 @@ class Entry:
     def as_item(self) -> dict[str, object]:
         """What the viewer needs to know: name and (width, height) of each layer."""
         sizes = {name: layer.size[::-1] for name, layer in self.layers.items()}
-        return {"id": self.id, "name": self.name, "layers": sizes, "labels": dict(self.labels)}
+        shown = {"layers": sizes, "labels": dict(self.labels), "guide": self.guide}
+        return {"id": self.id, "version": self.version, "name": self.name, **shown}
 
     def close(self) -> None:
         for layer in self.layers.values():
@@ -132,6 +166,14 @@ class Shelf:
         for old in leaving:
             old.close()
         return entry
+
+    def renew(self, entry: Entry) -> bool:
+        """Put ``entry``, which shares layers with the one of its id, in the place of that; False if that has left."""
+        with self._lock:
+            if entry.id not in self._entries:
+                return False
+            self._entries[entry.id] = entry
+            return True
 
     def get(self, identity: str) -> Entry | None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import secrets
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +19,14 @@ from srgui.images import SUFFIXES, read_picture
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
 from srgui.places import ASSETS
-from srgui.protocol import Run
+from srgui.protocol import Run, Setting
 from srgui.restorers import open_restorer
 from srgui.ui.parts import forecast_text, measured_html, size_text, status_html
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
 from srgui.ui.stack import adapter_stack, read_stack
 from srgui.ui.viewer import viewer, viewer_value
-from srgui.ui.work import Order, Status, fulfil
+from srgui.ui.work import Order, Status, fulfil, measure
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
 REFERENCES = {
@@ -75,6 +76,13 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 model_choices(), value=DEFAULT_MODEL, label="Model", info=find_card(DEFAULT_MODEL).description, elem_id="model"
             )
             stack = adapter_stack(model)
+            pair = gr.Checkbox(
+                True,
+                label="Restore and add detail",
+                info="For noise, blur and JPEG, with two sliders. Off: the plain model, for clean pictures.",
+                visible=bool(find_card(DEFAULT_MODEL).pair),
+                elem_id="pair",
+            )
             with gr.Row(elem_id="shape", elem_classes="actions"):
                 scale = gr.Dropdown(
                     SCALES, value="4", label="Scale", allow_custom_value=True, info="Times larger.", min_width=100, elem_id="scale"
@@ -133,13 +141,13 @@ def upscale_tab(sessions: Sessions) -> Chosen:
             measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    sizes, made = gr.State([]), gr.State(None)
+    sizes, made, scales = gr.State([]), gr.State(None), gr.State({})
     shown = [view, problem, sizes, status, measured, download, made, stale]
     pictures.change(sessions.bind(_show), pictures, shown, **private)
     weighed = [pictures, sizes, model, scale, reference, stack.chosen]
     for component in (sizes, model, scale, reference, stack.chosen):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
-    model.change(_describe, model, [scale, model], **private)
+    model.change(_describe, model, [scale, model, pair], **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
     reference.change(
         lambda choice: (
@@ -152,9 +160,9 @@ def upscale_tab(sessions: Sessions) -> Chosen:
         **private,
     )
     kind.change(lambda choice: gr.update(visible=choice in ("jpg", "webp")), kind, quality, **private)
-    inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device, stack.value]
+    inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device, stack.value, pair, scales]
     outputs = [view, status, measured, download]
-    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value]
+    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value, pair]
     for component in settings:
         component.change(_stale, [made, *settings], stale, queue=False, trigger_mode="always_last", **private)
     begun = start.click(
@@ -171,6 +179,14 @@ def upscale_tab(sessions: Sessions) -> Chosen:
         show_progress="hidden",
     )
     ran.then(_end, None, [start, cancel], queue=False, **private)
+    view.select(
+        sessions.bind_event(_steer),
+        None,
+        [*outputs, scales],
+        trigger_mode="multiple",
+        concurrency_id="model",
+        **private,
+    )
     cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
     return Chosen(model, stack.chosen)
 
@@ -196,9 +212,9 @@ def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple
     return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, ""
 
 
-def _describe(model: str) -> tuple[str, Any]:
+def _describe(model: str) -> tuple[str, Any, Any]:
     card = find_card(model)
-    return str(card.scale), gr.update(info=card.description or card.title)
+    return str(card.scale), gr.update(info=card.description or card.title), gr.update(visible=bool(card.pair))
 
 
 def _forecast(
@@ -263,6 +279,8 @@ def _upscale(
     tile: int,
     device: str,
     adapters: list[Any] | None = None,
+    pair: bool = False,
+    scales: dict[str, float] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """Upscale pictures: what the button does and the API endpoint ``/upscale``."""
     try:
@@ -285,16 +303,47 @@ def _upscale(
             tile=int(tile) or None,
             device=device,
             adapters=read_stack(adapters or []),
+            pair=pair,
+            values=scales or {},
         )
         with sessions.running(session) as run:
-            yield from _updates(order, sessions, run)
+            yield from _updates(order, sessions, session, run)
     except SrguiError as error:
         yield gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip()
 
 
-def _updates(order: Order, sessions: Sessions, run: Run) -> Iterator[tuple[Any, ...]]:
+def _steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, ...]:
+    """Make the results anew at the scales that a person has let go of in the viewer."""
+    values = {str(name): float(value) for name, value in dict(event.value).items()}
+    found = sessions.results(session)
+    if found is None:
+        return (*[gr.skip()] * 4, values)
+    order, done = found
+    begun = time.monotonic()
+    changed = 0
+    try:
+        with sessions.running(session) as run:
+            for outcome in done:
+                if outcome.steered is not None and outcome.steered.steer(values, sessions.shelf, run):
+                    steered = outcome.steered
+                    outcome.entry = steered.entry
+                    measure(steered.prepared, Setting(steered.values), steered.hr, max(1, round(steered.outscale)), outcome, run)
+                    changed += 1
+    except SrguiError as error:
+        return gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), values
+    if not changed:
+        return (*[gr.skip()] * 4, values)
+    at = ", ".join(f"{name} {value:g}" for name, value in values.items())
+    status = Status(f"Rendered at {at} in {time.monotonic() - begun:.1f} s.", done=done, finished=True)
+    entries = [outcome.entry for outcome in done if outcome.entry is not None]
+    view = viewer_value(entries, len(entries) - 1)
+    return view, status_html(status), measured_html(done, order), _download(status, order), values
+
+
+def _updates(order: Order, sessions: Sessions, session: str, run: Run) -> Iterator[tuple[Any, ...]]:
     shown = 0
     for status in fulfil(order, sessions.shelf, run):
+        sessions.keep(session, order, status.done)
         entries = [done.entry for done in status.done if done.entry is not None]
         view = viewer_value(entries, len(entries) - 1) if len(entries) > shown else gr.skip()
         shown = len(entries)

@@ -16,7 +16,7 @@ from srgui.ui.shelf import Entry, Shelf
 def viewer(shelf: Shelf, elem_id: str = "viewer") -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``."""
     folder = ASSETS / "ui"
-    script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "viewer.js"))
+    script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "blend.js", "viewer.js"))
 
     def tile(request: dict[str, Any]) -> str | None:
         png = shelf.tile(request)
@@ -25,7 +25,7 @@ def viewer(shelf: Shelf, elem_id: str = "viewer") -> gr.HTML:
     return gr.HTML(
         value=viewer_value([]),
         html_template=(folder / "viewer.html").read_text(encoding="utf-8"),
-        js_on_load=f"{script}\nmount(element, props, server, watch);",
+        js_on_load=f"{script}\nmount(element, props, server, watch, trigger);",
         server_functions=[tile],
         apply_default_css=False,
         elem_id=elem_id,

@@ -21,7 +21,8 @@ from srgui.metrics import Lpips, Scores, load_lpips, score
 from srgui.protocol import Box, Progress, Restorer, Run, Setting
 from srgui.resample import resize
 from srgui.restorers import open_restorer
-from srgui.ui.shelf import Entry, PictureLayer, PreparedLayer, Shelf
+from srgui.ui.guide import Steered, guide
+from srgui.ui.shelf import Entry, Layer, PictureLayer, PreparedLayer, Shelf
 from srgui.ui.stream import stream
 
 Reference = Literal["none", "hr", "make"]
@@ -45,6 +46,8 @@ class Order:
     tile: int | None = None
     device: str = "auto"
     adapters: list[tuple[str, float]] = field(default_factory=list)
+    pair: bool = False
+    values: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Done:
     scores: Scores | None = None
     bicubic: Scores | None = None
     consistency: float | None = None
+    steered: Steered | None = None
     seconds: float = 0.0
 
 
@@ -95,6 +99,21 @@ def lpips() -> Lpips | str:
         return str(reason)
 
 
+def measure(prepared: PreparedPicture, setting: Setting, hr: Picture | None, border: int, outcome: Done, run: Run) -> None:
+    """Measure a result against its LR, and against ``hr`` where there is one and it is not too large."""
+    lr = prepared.lr
+    outcome.consistency = consistency(prepared.colours, setting, lr, run)
+    height, width = prepared.size
+    if hr is None or height * width > _MEASURED:
+        return
+    reference = hr.tensor()
+    found = lpips()
+    net = None if isinstance(found, str) else found
+    sr = prepared.colours.render(setting, run, Box(0, 0, height, width)).clamp(0, 1)
+    outcome.scores = score(sr, reference, border, net)
+    outcome.bicubic = outcome.bicubic or score(resize(lr, height, width).clamp(0, 1), reference, border, net)
+
+
 class _Worker:
     def __init__(self, order: Order, shelf: Shelf, run: Run, tell: Callable[[Status], None]) -> None:
         self.order, self.shelf, self.run, self.tell = order, shelf, run, tell
@@ -105,7 +124,7 @@ class _Worker:
     def work(self) -> None:
         order, total = self.order, len(self.order.pictures)
         self.tell(Status("Loading the model…", done=self.done))
-        restorer = open_restorer(order.model, adapters=order.adapters, device=order.device, tile=order.tile)
+        restorer = open_restorer(order.model, adapters=order.adapters, pair=order.pair, device=order.device, tile=order.tile)
         check_outscale(order.outscale, restorer.info.scale)
         self.run.check()
         for index, path in enumerate(order.pictures):
@@ -135,22 +154,27 @@ class _Worker:
     def _one(self, restorer: Restorer, path: Path, output: Path, outcome: Done, run: Run) -> None:
         order = self.order
         picture, hr = self._pair(path, restorer.info.scale)
-        values = resolve({}, restorer.info.controls)
+        values = resolve(
+            {name: value for name, value in order.values.items() if restorer.info.control(name)}, restorer.info.controls
+        )
         prepared = PreparedPicture(restorer, picture, order.outscale, run)
+        border = max(1, round(order.outscale))
         layer = PreparedLayer(prepared, Setting(values))
         try:
             settings = embedded(restorer.info, values, order.outscale)
             lost = prepared.save(output, Setting(values), run, settings=settings, quality=order.quality, seen=layer.see)
             self.tell(Status(f"{path.name}: measuring…", None, None, list(self.done)))
-            self._measure(prepared, Setting(values), hr, outcome, run)
+            measure(prepared, Setting(values), hr, border, outcome, run)
+            steering, corners = guide(prepared, restorer.info, values, hr if outcome.scores else None, border, run)
         except BaseException:
             layer.close()
             raise
-        layers: dict[str, PictureLayer | PreparedLayer] = {"lr": PictureLayer(picture), "sr": layer}
+        layers: dict[str, Layer] = {"lr": PictureLayer(picture), "sr": layer, **corners}
         if hr is not None:
             layers["hr"] = PictureLayer(hr)
         icc = None if picture.grey else picture.icc
-        outcome.entry = self.shelf.put(Entry(order.owner, path.name, dict(layers), icc))
+        entry = outcome.entry = self.shelf.put(Entry(order.owner, path.name, layers, icc, guide=steering))
+        outcome.steered = Steered(prepared, restorer.info, order.outscale, order.quality, output, hr, entry, values)
         outcome.file, outcome.notes = output, (*picture.notes, *lost)
 
     def _pair(self, path: Path, scale: int) -> tuple[Picture, Picture | None]:
@@ -176,20 +200,6 @@ class _Worker:
                 f"for {path.name} at x{order.outscale:g} it must be {wanted[1]} x {wanted[0]}"
             )
         return picture, hr_picture
-
-    def _measure(self, prepared: PreparedPicture, setting: Setting, hr: Picture | None, outcome: Done, run: Run) -> None:
-        lr = prepared.lr
-        outcome.consistency = consistency(prepared.colours, setting, lr, run)
-        height, width = prepared.size
-        if hr is None or height * width > _MEASURED:
-            return
-        reference = hr.tensor()
-        border = max(1, round(self.order.outscale))
-        found = lpips()
-        net = None if isinstance(found, str) else found
-        sr = prepared.colours.render(setting, run, Box(0, 0, height, width)).clamp(0, 1)
-        outcome.scores = score(sr, reference, border, net)
-        outcome.bicubic = score(resize(lr, height, width).clamp(0, 1), reference, border, net)
 
     def _progress(self, index: int, name: str, progress: Progress) -> None:
         total = len(self.order.pictures)

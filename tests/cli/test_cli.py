@@ -278,7 +278,7 @@ def test_a_bad_weight_file(srgui: Call, tmp_path: Path, save_png: Save, tiny_fil
         (["--outscale", "0"], ["outscale 0"]),
         (["--outscale", "nan"], ["outscale nan"]),
         (["--pixel", "2"], ["pixel 2 is out of range; choose 0 to 1.5"]),
-        (["--semantic", "1"], ["no 'semantic' scale; it has pixel"]),
+        (["--semantic", "1", "-m", "srgui-srcnn-x4"], ["no 'semantic' scale; it has pixel"]),
         (["--tile", "8"], ["a tile of 8 pixels is too small; use 16 or more, or auto"]),
         (["--tile", "big"], ["--tile 'big' must be auto or a number"]),
         (["--tile", "²"], ["--tile '²' must be auto or a number"]),
@@ -557,3 +557,21 @@ def test_the_bar_is_on_the_terminal_and_the_results_in_the_pipe(tmp_path: Path, 
     os.close(ours)
     assert "strips" in shown
     assert done.stdout.splitlines() == [str(tmp_path / "out" / "a_x4.png")]
+
+
+def test_giving_a_scale_turns_on_the_models_pair(srgui: Call, tmp_path: Path, save_png: Save) -> None:
+    source = save_png(tmp_path / "a.png", (24, 20))
+
+    def made(name: str, *options: object) -> np.ndarray:
+        assert srgui("upscale", source, "-o", tmp_path / name, *options).code == 0
+        return read_picture(tmp_path / name).rgb
+
+    plain = made("plain.png")
+    assert read_settings(tmp_path / "plain.png")["adapters"] == []
+    faithful = made("faithful.png", "--semantic", 0)
+    assert [adapter["role"] for adapter in read_settings(tmp_path / "faithful.png")["adapters"]] == ["pixel", "semantic"]
+    assert np.array_equal(faithful, made("alone.png", "-a", "pixel"))
+    assert not np.array_equal(faithful, plain)
+    both = made("both.png", "--pixel", 1)
+    assert np.array_equal(both, made("named.png", "-a", "semantic", "-a", "pixel"))
+    assert np.array_equal(made("none.png", "--pixel", 0, "--semantic", 0), made("bicubic.png", "-m", "bicubic"))
