@@ -55,7 +55,8 @@ def adapters_show(name: str) -> None:
     }
     for label, value in fields.items():
         if value:
-            print(f"{label + ':':14} {json.dumps(value) if isinstance(value, dict) else value}")
+            text = json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict) else value
+            print(f"{label + ':':14} {text}")
 
 
 @app.command("import")
@@ -93,10 +94,10 @@ def adapters_rename(old: str, new: str) -> None:
 @app.command("remove")
 def adapters_remove(name: str, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete one of your adapters."""
-    from srgui.lora.catalogue import find_adapter, remove_adapter
+    from srgui.lora.catalogue import own_adapter, remove_adapter
 
-    card = find_adapter(name)
+    path = own_adapter(name)
     if not yes:
-        typer.confirm(f"Delete {card.path}?", abort=True)
+        typer.confirm(f"Delete {path}?", abort=True)
     remove_adapter(name)
     print(f"{name} is removed")

@@ -69,7 +69,7 @@ def train(
     Ctrl-C keeps a checkpoint. Under `accelerate launch -m srgui train ...` it uses several GPUs or machines.
     """
     from srgui.training.presets import preset as named
-    from srgui.tuning.order import Order, spare_workers
+    from srgui.tuning.order import Order, beneath, spare_workers
 
     if pair_by not in ("name", "order"):
         raise InputError(f"--pair-by {pair_by} is not known; use name or order")
@@ -81,7 +81,7 @@ def train(
             model=model or named(preset).model,
             recipe=_recipe(recipe_file, preset, given, options),
             preset="" if recipe_file else preset,
-            under=tuple(read_adapters(under)),
+            under=tuple(read_adapters(under)) or beneath(named(preset), model or named(preset).model),
             lr_dir=_absolute(lr_dir),
             pair_by="order" if pair_by == "order" else "name",
             val_dir=_absolute(val_dir),
@@ -235,6 +235,10 @@ def _train(order: Order, resume: bool, json_file: Path | None) -> None:
     def enter() -> Job:
         if resume:
             job = jobs.find(order.name)
+            if job.state == "done" and not over:
+                raise InputError(
+                    f"the training {order.name} is finished; remove {job.folder} to train it anew, or choose another name"
+                )
             if _first() and not job.alive:
                 job.renew()
             return job
@@ -292,17 +296,20 @@ def _print(event: dict[str, Any]) -> None:
     if kind == "preflight":
         print("\n".join(event["lines"]), flush=True)
     elif kind == "step" and sys.stderr.isatty():
-        print(f"\rstep {event['step']}/{event['steps']}  loss {event['loss']:.5f}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[Kstep {event['step']}/{event['steps']}  loss {event['loss']:.5f}", end="", file=sys.stderr, flush=True)
     elif kind == "validation":
         labels = {"psnr_y": ("PSNR-Y", ".3f"), "ssim_y": ("SSIM-Y", ".4f"), "lpips": ("LPIPS", ".4f")}
         known = ((label, spec, event[key]) for key, (label, spec) in labels.items() if event[key] is not None)
         scores = "  ".join(f"{label} {value:{spec}}" for label, spec, value in known)
         best = "  best" if event["best_step"] == event["step"] else ""
+        print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
         print(f"step {event['step']:6} {_duration(event['seconds']):>7}  {scores}{best}", flush=True)
     elif kind == "result":
         metrics = event["metrics"]
         verdict = metrics["verdict"] if "verdict" in metrics else f"Y-PSNR {metrics['psnr_y']:.3f} dB"
-        print("\n".join(line for line in (event["stopped"], verdict, event["place"]) if line), flush=True)
+        change = event["cost"].get("mean_gain_db")
+        cost = f"On {event['cost']['on']}: {change:+.2f} dB." if change is not None else ""
+        print("\n".join(line for line in (event["stopped"], verdict, cost, event["place"]) if line), flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -168,7 +168,7 @@ def rename_adapter(old: str, new: str) -> AdapterCard:
         AdapterError: there is none called ``old``, it came with srgui, or ``new`` is taken or not plain.
         OutputError: the folder cannot be renamed.
     """
-    folder = _own(old)
+    folder = own_adapter(old)
     target = adapters_folder() / new_name(new)
     try:
         folder.rename(target)
@@ -183,7 +183,7 @@ def remove_adapter(name: str) -> None:
     Raises:
         AdapterError: there is none of this name, or it came with srgui. OutputError: it cannot be deleted.
     """
-    folder = _own(name)
+    folder = own_adapter(name)
     doomed = folder.with_name(f".{secrets.token_hex(8)}")
     try:
         folder.rename(doomed)  # gone at once, even if deleting is interrupted
@@ -192,7 +192,12 @@ def remove_adapter(name: str) -> None:
         raise OutputError(f"{folder} cannot be removed: {error.strerror}; check its permissions") from error
 
 
-def _own(name: str) -> Path:
+def own_adapter(name: str) -> Path:
+    """The folder of one of the user's adapters.
+
+    Raises:
+        AdapterError: there is none of this name, or it came with srgui.
+    """
     if is_plain_name(name):
         if (SHIPPED / name).is_dir():
             raise AdapterError(f"the adapter {name!r} came with srgui and stays as it is; import a copy under another name")

@@ -82,16 +82,24 @@ class Gain:
         return min(self.pictures, key=lambda picture: picture.gain)
 
     @property
-    def outcome(self) -> Literal["helped", "nothing", "worse"]:
-        """``nothing`` where the mean is within 0.05 dB of zero or the interval reaches zero; a single picture has no interval."""
-        low, high = self.interval or (self.mean, self.mean)
+    def outcome(self) -> Literal["helped", "nothing", "worse", "unsure"]:
+        """``nothing`` where the mean is within 0.05 dB of zero or the interval reaches zero; ``unsure`` where a larger difference
+        was seen on a single picture, of which no interval can be given."""
+        if self.interval is None:
+            return "nothing" if abs(self.mean) < _NOTHING_DB else "unsure"
+        low, high = self.interval
         if self.mean >= _NOTHING_DB and low >= _TIE_DB:
             return "helped"
         return "worse" if self.mean <= -_NOTHING_DB and high <= -_TIE_DB else "nothing"
 
     def verdict(self) -> str:
         """One plain sentence for the card."""
-        begin = {"helped": "Helped", "nothing": "Nothing to gain here", "worse": "Made it worse"}[self.outcome]
+        begin = {
+            "helped": "Helped",
+            "nothing": "Nothing to gain here",
+            "worse": "Made it worse",
+            "unsure": "Cannot be told from one picture",
+        }[self.outcome]
         gain = f"{begin}: {_db(self.mean)} dB Y-PSNR"
         if self.interval is None:
             return f"{gain} on the only held-out picture; of one picture no interval can be given, so this may be chance."

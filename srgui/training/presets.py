@@ -14,12 +14,16 @@ ESRGAN = "esrgan-x4"
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe with the model it starts from by default, and a line that tells a person when to choose it."""
+    """A recipe with the model it starts from by default, and a line that tells a person when to choose it.
+
+    ``on_pixel``: what it trains lies on the pixel adapter of the model's pair, unless others are named.
+    """
 
     recipe: Recipe
     model: str
     title: str
     description: str
+    on_pixel: bool = False
 
 
 _TRUNK = ("*.RDB*",)  # the dense blocks of RRDBNet, as spandrel names them
@@ -47,6 +51,48 @@ PRESETS: Mapping[str, Preset] = {
         DEFAULT_MODEL,
         "Your own kind of pictures",
         "A small adapter on every layer, as faithful as possible to your pictures. The right choice to begin with.",
+    ),
+    "pixel": Preset(
+        Recipe(
+            role="pixel",
+            degradation="realworld",
+            rank="16",
+            loss="mse",
+            optimizer="muon",
+            lr=5e-3,
+            steps=2500,
+            validate_every=250,
+            patience=4,
+        ),
+        DEFAULT_MODEL,
+        "A pair: restore (pixel)",
+        "The first of a guided pair, as in PiSA-SR: removes blur, noise and JPEG, faithfully.",
+    ),
+    "semantic": Preset(
+        Recipe(
+            role="semantic",
+            degradation="realworld",
+            rank="16",
+            loss="mse",
+            content=2.0,
+            perceptual=1.0,
+            jitter=0.3,
+            grid=500.0,
+            adversarial=1e-2,
+            discriminator=16,
+            optimizer="muon",
+            lr=5e-3,
+            lr_rest=2e-4,
+            batch=8,
+            steps=1500,
+            metric="lpips",
+            validate_every=150,
+            patience=0,
+        ),
+        DEFAULT_MODEL,
+        "A pair: detail (semantic)",
+        "The second of a guided pair, on top of the model's pixel adapter: adds texture, by perceptual and adversarial losses.",
+        on_pixel=True,
     ),
     "full": Preset(
         Recipe(method="full", optimizer="muon", lr=5e-3),

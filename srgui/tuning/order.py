@@ -10,8 +10,9 @@ from typing import Any, Literal
 from srgui.device import pick
 from srgui.errors import InputError
 from srgui.lora.catalogue import new_name
-from srgui.models.cards import new_model_name
+from srgui.models.cards import find_card, new_model_name
 from srgui.training.learner import lora_spec
+from srgui.training.presets import Preset
 from srgui.training.recipe import Recipe, changed
 
 
@@ -62,6 +63,16 @@ class Order:
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this order for a training cannot be read ({error}); start the training anew") from error
+
+
+def beneath(preset: Preset, model: str) -> tuple[tuple[str, float], ...]:
+    """The adapters that lie beneath what ``preset`` trains on ``model``, where none are named.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    pair = find_card(model).pair
+    return ((pair[0], 1.0),) if preset.on_pixel and pair else ()
 
 
 def check_order(order: Order) -> None:

@@ -39,7 +39,7 @@ from srgui.training.validation import Validation, middle
 from srgui.tuning.plan import Plan
 from srgui.tuning.preview import write_preview
 
-_ORDINARY = "photographs that come with srgui, bicubic LR"
+_ORDINARY = "of srgui's examples, bicubic LR"
 
 
 class Result:
@@ -78,7 +78,10 @@ class Result:
                 hr = crop_to_multiple(read_picture(path).as_uint8(), scale)
                 pairs.append(Pair(path, bicubic_lr(hr, scale), hr))
         gain = self._compare(pairs, run, lpips).as_json()
-        return {"on": f"{len(pairs)} {_ORDINARY}", **{key: gain[key] for key in ("mean_gain_db", "base", "adapted")}}
+        return {
+            "on": f"{len(pairs)} photograph{'s' if len(pairs) != 1 else ''} {_ORDINARY}",
+            **{key: gain[key] for key in ("mean_gain_db", "base", "adapted")},
+        }
 
     def show(self, gain: Gain, folder: Path) -> None:
         """Write samples of the held-out pictures that gained the most, as number 0, and the least, as number 1.

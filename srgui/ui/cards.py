@@ -37,7 +37,9 @@ def _row(name: str, card: AdapterCard, chosen: bool) -> str:
         f"{html.escape(card.base.id)} <small>×{card.scale}{role}{_misfit(card)}</small>",
         html.escape(card.rank),
         f"{gain:+.2f} dB" if isinstance(gain, (int, float)) else "",
-        f"{cost:+.2f} dB" if isinstance(cost, (int, float)) else "",
+        f"{cost:+.2f} dB <small>{html.escape(str(card.cost.get('on', '')).split(',')[0])}</small>"
+        if isinstance(cost, (int, float))
+        else "",
         html.escape(card.licence),
         size_text(_size(card)),
     ]

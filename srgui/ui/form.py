@@ -18,7 +18,7 @@ from srgui.training.jobs import new_job_name
 from srgui.training.preflight import Inventory, Kind, inspect
 from srgui.training.presets import PRESETS, preset
 from srgui.training.recipe import Recipe, changed
-from srgui.tuning.order import Order, check_order
+from srgui.tuning.order import Order, beneath, check_order
 from srgui.tuning.plan import Plan
 from srgui.ui.parts import duration, size_text
 
@@ -137,6 +137,7 @@ def order_of(form: Form) -> Order:
         model=form.model,
         recipe=recipe_of(form),
         preset=form.preset,
+        under=beneath(preset(form.preset), form.model),
         lr_dir=_text(folder_named(form.lr_dir)),
         pair_by=form.pair_by,
         val_dir=_text(folder_named(form.val_dir)),

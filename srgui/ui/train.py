@@ -43,7 +43,7 @@ DEGRADATIONS = {
 }
 _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
-_OF_PRESET = ("preset", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
+_OF_PRESET = ("preset", "degradation", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
 _SCROLL = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -192,7 +192,8 @@ def _of_preset(name: str) -> tuple[Any, ...]:
         else gr.update(value=recipe.steps, info="At most.")
     )
     rest = (recipe.lr, recipe.batch, recipe.patch, recipe.held_out)
-    return gr.update(info=chosen.description), chosen.model, rank, steps, *rest
+    degradation = recipe.degradation if recipe.role != "domain" else gr.skip()
+    return gr.update(info=chosen.description), degradation, chosen.model, rank, steps, *rest
 
 
 def _preflight(*values: Any) -> Iterator[tuple[Any, ...]]:

@@ -71,7 +71,8 @@ def test_an_adapter_is_trained_measured_and_kept(srgui: Call, command: list[obje
     assert [line.split()[1] for line in lines if line.startswith("step ")] == ["0", "2", "4"]
     card = find_adapter("mine")
     found = json.loads((tmp_path / "new" / "found.json").read_text())
-    assert lines[-2:] == [card.metrics["verdict"], str(card.path)]
+    assert (lines[-3], lines[-1]) == (card.metrics["verdict"], str(card.path))
+    assert lines[-2] == f"On {card.cost['on']}: {card.cost['mean_gain_db']:+.2f} dB."
     assert found["metrics"] == card.metrics
     assert (found["place"], found["name"]) == (str(card.path), "mine")
     assert (card.title, card.licence, card.scale, card.rank) == ("Mine", "CC0-1.0", 4, "8")
@@ -193,6 +194,11 @@ def test_only_what_was_started_is_resumed(srgui: Call, command: list[object], mo
     srgui("train", "--name", "mine").refused("train needs HR_DIR")
     assert jobs.find("mine").resumable
     assert srgui(*command, "--resume").code == 0
+
+
+def test_a_finished_training_is_not_done_again(srgui: Call, trained: str) -> None:
+    assert srgui("adapters", "rename", trained, "other").code == 0
+    srgui("train", "--name", trained, "--resume").refused("the training mine is finished; remove")
 
 
 def test_a_training_killed_after_its_last_word_is_only_finished(srgui: Call, trained: str, command: list[object]) -> None:

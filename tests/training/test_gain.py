@@ -100,7 +100,12 @@ def test_identical_pictures_are_ties() -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "begin"), [(2.0, "Helped: +2.00"), (0.01, "Nothing to gain"), (-1.0, "Made it worse: -1.00")]
+    ("difference", "begin"),
+    [
+        (2.0, "Cannot be told from one picture: +2.00"),
+        (0.01, "Nothing to gain"),
+        (-1.0, "Cannot be told from one picture: -1.00"),
+    ],
 )
 def test_one_picture_has_no_interval(difference: float, begin: str) -> None:
     found = gain(difference)

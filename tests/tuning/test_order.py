@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from srgui.errors import InputError, SrguiError
+from srgui.models.cards import DEFAULT_MODEL
+from srgui.training.presets import PRESETS
 from srgui.training.recipe import Recipe
-from srgui.tuning.order import Order, check_order, spare_workers
+from srgui.tuning.order import Order, beneath, check_order, spare_workers
 
 Make = Callable[..., Order]
 
@@ -49,3 +52,11 @@ def test_what_can_be_refused_at_once_is(make_order: Make, change: dict[str, Any]
 def test_few_cores_have_no_workers_to_spare(monkeypatch: pytest.MonkeyPatch, cores: int | None, workers: int) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert spare_workers() == workers
+
+
+def test_detail_lies_on_the_models_pixel_adapter() -> None:
+    assert beneath(PRESETS["semantic"], DEFAULT_MODEL) == (("pixel", 1.0),)
+    assert beneath(PRESETS["semantic"], "srgui-srcnn-x4") == ()
+    assert beneath(PRESETS["pixel"], DEFAULT_MODEL) == ()
+    order = replace(Order("a", ("b",), DEFAULT_MODEL, Recipe()), under=(("pixel", 0.5),))
+    assert Order.from_json(json.loads(json.dumps(order.as_json()))) == order

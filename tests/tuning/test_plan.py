@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from srgui.errors import InputError, ModelError
+from srgui.errors import AdapterError, InputError, ModelError
+from srgui.lora.adapter import Adapter, attach
+from srgui.lora.card import AdapterCard, Base
+from srgui.lora.catalogue import save_adapter
+from srgui.lora.trainable import LoraModel, LoraSpec
 from srgui.models.load import file_digest
+from srgui.models.network import Network
 from srgui.training.presets import preset
 from srgui.training.recipe import Recipe
 from srgui.tuning.order import Order
@@ -98,3 +104,23 @@ def test_with_a_zoom_pictures_are_also_shown_smaller(make_order: Make) -> None:
 
 def test_pictures_too_small_to_be_shrunk_are_shown_as_they_are(make_order: Make) -> None:
     assert len(Plan(make_order(Recipe(patch=10, zoom=0.1))).patches.pairs) == 3
+
+
+def test_what_is_trained_lies_on_adapters(make_order: Make, tiny: Network) -> None:
+    factors = LoraModel(tiny.module, LoraSpec("2"), 0)
+    with torch.no_grad():
+        for factor in factors.lora_B:
+            factor.fill_(0.05)
+    card = AdapterCard("below", "pixel", Base("", tiny.digest), 4, "2", "conv")
+    below = Adapter(factors.factors(), card)
+    save_adapter(below, "below")
+    plan = Plan(replace(make_order(), under=(("below", 0.5),)))
+    lr = torch.rand(1, 3, 8, 8)
+    expected = attach(tiny.module, [(below, 0.5)])(lr)
+    torch.testing.assert_close(plan.network(lr), expected, rtol=0, atol=1e-5)
+    assert plan.under == [{"name": "below", "strength": 0.5, "sha256": below.digest}]
+    assert plan.identity != Plan(make_order()).identity
+    other = replace(below, card=replace(card, base=Base("x", "0" * 64)))
+    save_adapter(other, "other")
+    with pytest.raises(AdapterError, match="is for x"):
+        Plan(replace(make_order(), under=(("other", 1.0),)))
