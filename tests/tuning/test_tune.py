@@ -46,7 +46,7 @@ def test_what_was_found_is_told_kept_and_on_the_card(make_order: Make, tmp_path:
     card = find_adapter("mine")
     assert Path(found["place"]) == card.path == adapters_folder() / "mine"
     assert (found["metrics"], found["cost"]) == (card.metrics, card.cost)
-    assert card.cost["on"].startswith("1 photographs")
+    assert card.cost["on"].startswith("1 photograph of")
     assert written(tmp_path / "job") == json.loads(json.dumps(found))
     assert sorted(path.name for path in (tmp_path / "job" / tuning.RESULT / "samples").iterdir())[:2] == ["0-base.png", "0-hr.png"]
 
