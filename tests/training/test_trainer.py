@@ -17,7 +17,7 @@ from srgui.metrics import MetricUnavailable, load_lpips, psnr
 from srgui.models.build import build
 from srgui.models.network import Network
 from srgui.protocol import Run
-from srgui.training import checkpoint, objective
+from srgui.training import checkpoint
 from srgui.training.learner import holding
 from srgui.training.objective import Objective
 from srgui.training.trainer import Outcome, Task, Trainer
@@ -31,23 +31,10 @@ KINDS = {
     "lora": {},
     "dora with weight decay": {"dora": True, "rslora": True, "decay": 0.1},
     "full with muon": {"method": "full", "optimizer": "muon", "ema": 0.9},
-    "adversarial": {"adversarial": 0.1},
+    "adversarial": {"adversarial": 0.1, "discriminator": 4, "patch": 16},
     "no average, clipped, noisy": {"ema": 0.0, "clip": 0.1, "noisy": 0.5, "norm_penalty": 1e-3},
     "camera": {"degradation": "camera"},
 }
-
-
-class Judge(nn.Sequential):
-    """As the discriminator, a little one."""
-
-    def __init__(self) -> None:
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1)]
-        super().__init__(nn.Conv2d(3, 8, 4, 2), nn.BatchNorm2d(8), nn.LeakyReLU(0.2), *head)
-
-
-@pytest.fixture(autouse=True)
-def _little_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective, "Discriminator", Judge)
 
 
 def finish(trainer: Trainer) -> tuple[Outcome, Events]:
@@ -352,7 +339,8 @@ def test_perceptual_and_adversarial_losses_train(make_trainer: MakeTrainer) -> N
         load_lpips("squeeze")
     except MetricUnavailable as reason:
         pytest.skip(str(reason))
-    fields = {"perceptual": 1.0, "perceptual_net": "lpips-squeeze", "adversarial": 5e-3, "content": 1e-2, "patch": 16}
+    fields = {"perceptual": 1.0, "perceptual_net": "lpips-squeeze", "adversarial": 5e-3, "content": 1e-2}
+    fields |= {"discriminator": 4, "patch": 16}
     trainer = make_trainer(steps=30, validate_every=30, lr=1e-2, ema=0.9, **fields)
     judge = trainer.objective.state()["network"]
     assert isinstance(judge, dict)
