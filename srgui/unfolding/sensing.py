@@ -1,0 +1,165 @@
+"""What a network knows of a task's physics: the operator of a measurement, where to start, and the weights of its stages.
+
+A measurement travels as a mapping of tensors, ``given``, with a batch axis first: always ``y``; for SR also ``kernel``
+(N, 1, kh, kw), ``sf`` (N,) and ``sigma`` (N,), the noise in [0, 1]; for CASSI ``mask`` (N, 1, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srgui.unfolding.design import Design
+from srgui.unfolding.physics import BlockSensing, BlurDownsample, Cassi, Operator
+from srgui.unfolding.physics.sensing import BLOCK, measurements, random_rows
+
+Given: TypeAlias = Mapping[str, Tensor]
+Weights: TypeAlias = tuple[Tensor, Tensor]  # of the data steps and of the denoisers: each (stages, N or 1, 1, 1, 1)
+
+START = 0.5  # of rho and lambda, as published
+_LEAST = 1e-6
+
+
+class HyPaNet(nn.Sequential):
+    """(noise, scale) -> the weights of all stages (USRNet, Zhang et al. 2020, section 3.3): 1,548 parameters at 6 stages, 32 wide.
+
+    Args:
+        first, last: what the weights of the data steps are near at first, falling from stage to stage: noise-free measurements
+            want small ones, which a softplus that starts at 0.7 takes long to reach.
+    """
+
+    def __init__(self, stages: int, hidden: int, first: float = 0.1, last: float = 0.003) -> None:
+        super().__init__(
+            nn.Conv2d(2, hidden, 1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, 2 * stages, 1),
+            nn.Softplus(),
+        )
+        outer = self[4]
+        assert isinstance(outer, nn.Conv2d)
+        assert outer.bias is not None
+        wanted = torch.logspace(0, 1, stages, base=last / first) * first
+        with torch.no_grad():
+            outer.weight.mul_(0.1)
+            outer.bias.copy_(torch.cat([torch.log(torch.expm1(wanted)), torch.zeros(stages)]))
+
+    def weigh(self, sigma: Tensor, sf: Tensor) -> Weights:
+        """From (N,) and (N,): twice (stages, N, 1, 1, 1), above 0."""
+        # (N, 2, 1, 1) -> (N, 2 K, 1, 1) -> (2, K, N, 1, 1, 1)
+        found = self(torch.stack([sigma, sf.to(sigma.dtype)], dim=1)[..., None, None]) + _LEAST
+        steps, levels = found.view(len(sigma), 2, -1, 1, 1, 1).permute(1, 2, 0, 3, 4, 5)
+        return steps, levels
+
+
+class Learned(nn.Module):
+    """rho (or mu) and lambda of every stage, learned as they are; kept above 0 by a softplus."""
+
+    def __init__(self, stages: int) -> None:
+        super().__init__()
+        start = torch.full((stages,), START).expm1().log()
+        self.steps, self.levels = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+
+    def weigh(self) -> Weights:
+        """Twice (stages, 1, 1, 1, 1), above 0."""
+        steps, levels = (F.softplus(raw).view(-1, 1, 1, 1, 1) + _LEAST for raw in (self.steps, self.levels))
+        return steps, levels
+
+
+class Sensing(nn.Module):
+    """The physics of one task as a network holds it."""
+
+    def operator(self, given: Given) -> Operator:
+        """Of a measurement.
+
+        Raises:
+            InputError: the measurement cannot be one of this operator.
+        """
+        raise NotImplementedError
+
+    def start(self, operator: Operator, y: Tensor) -> Tensor:
+        """x_0, (N, C, H, W)."""
+        raise NotImplementedError
+
+    def weights(self, given: Given) -> Weights:
+        """Of all stages."""
+        raise NotImplementedError
+
+
+class SrSensing(Sensing):
+    """A known kernel and scale; all pictures of a batch have one scale."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.hyper = HyPaNet(design.stages, design.hidden)
+
+    def operator(self, given: Given) -> Operator:
+        sf, y = int(given["sf"][0]), given["y"]
+        return BlurDownsample(given["kernel"], sf, (y.shape[-2] * sf, y.shape[-1] * sf), 3)
+
+    def start(self, operator: Operator, y: Tensor) -> Tensor:
+        """Every pixel repeated, as in USRNet."""
+        return F.interpolate(y, size=operator.size, mode="nearest")
+
+    def weights(self, given: Given) -> Weights:
+        return self.hyper.weigh(given["sigma"], given["sf"])
+
+
+class CsSensing(Sensing):
+    """One matrix Phi, learned or fixed, that travels with the weights."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.phi = nn.Parameter(random_rows(measurements(design.ratio)), requires_grad=design.phi == "learned")
+        self.fixed = design.phi == "fixed"
+        self.learned = Learned(design.stages)
+
+    def at(self, size: tuple[int, int]) -> BlockSensing:
+        """The operator for pictures of a size."""
+        return BlockSensing(self.phi, size, self.fixed)
+
+    def operator(self, given: Given) -> Operator:
+        y = given["y"]
+        return self.at((y.shape[-2] * BLOCK, y.shape[-1] * BLOCK))
+
+    def start(self, operator: Operator, y: Tensor) -> Tensor:
+        return operator.A_adjoint(y)
+
+    def weights(self, given: Given) -> Weights:
+        return self.learned.weigh()
+
+
+class CassiSensing(Sensing):
+    """A known mask."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.bands = design.bands
+        self.learned = Learned(design.stages)
+
+    def operator(self, given: Given) -> Operator:
+        return Cassi(given["mask"], self.bands)
+
+    def start(self, operator: Operator, y: Tensor) -> Tensor:
+        return cassi_start(operator, y)
+
+    def weights(self, given: Given) -> Weights:
+        return self.learned.weigh()
+
+
+def cassi_start(operator: Operator, y: Tensor) -> Tensor:
+    """The adjoint-based start: the measurement divided by the light that each of its pixels gathers, spread to all bands."""
+    assert isinstance(operator, Cassi)
+    light = Cassi(operator.mask.sqrt(), operator.bands, operator.step).diagonal  # the mask itself summed along the shear
+    # the same bands without a mask: a pixel that gathers none has nothing to divide
+    open_ = Cassi(torch.ones_like(operator.mask), operator.bands, operator.step)
+    return open_.A_adjoint(y / light.clamp_min(0.05))
+
+
+def build_sensing(design: Design) -> Sensing:
+    return {"sr": SrSensing, "cs": CsSensing, "cassi": CassiSensing}[design.task](design)
