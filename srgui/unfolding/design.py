@@ -49,8 +49,9 @@ class Design:
 
     def __post_init__(self) -> None:
         for name, known in (("task", TaskName), ("step", Step), ("sharing", Sharing), ("phi", Phi)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"{name} = {getattr(self, name)!r} is not known. {near(str(getattr(self, name)), get_args(known))}")
+            value = getattr(self, name)
+            if value not in get_args(known):
+                raise InputError(f"{name} = {value!r} is not known. {near(str(value), get_args(known))}")
         if self.denoiser not in DENOISERS:
             raise InputError(f"there is no denoiser {self.denoiser!r}. {near(self.denoiser, DENOISERS)}")
         if not 1 <= self.stages <= 30:

@@ -46,6 +46,7 @@ class Unfolding(nn.Module):
         Raises:
             InputError: the measurement does not match its operator.
         """
+        given = self.sensing.measured(given)
         y = given["y"]
         operator = self.sensing.operator(given)
         operator.check(y)
@@ -107,9 +108,8 @@ class Count:
 
 
 def count(design: Design) -> Count:
-    """Of a design, without its weights."""
-    with torch.device("meta"):
-        network = Unfolding(design.but(sharing="single" if design.sharing == "single" else design.sharing))
-    total = sum(parameter.numel() for parameter in network.parameters())
-    frozen = sum(parameter.numel() for parameter in network.denoisers.parameters()) if design.sharing == "lorun" else 0
+    """Of a network of this design. A matrix Phi is left out: it is the measurement's, not the solver's."""
+    network = Unfolding(design)
+    total = sum(p.numel() for name, p in network.named_parameters() if not name.endswith("phi"))
+    frozen = sum(p.numel() for p in network.denoisers.parameters()) if design.sharing == "lorun" else 0
     return Count(total, total - frozen)

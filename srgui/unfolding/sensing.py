@@ -1,7 +1,8 @@
 """What a network knows of a task's physics: the operator of a measurement, where to start, and the weights of its stages.
 
 A measurement travels as a mapping of tensors, ``given``, with a batch axis first: always ``y``; for SR also ``kernel``
-(N, 1, kh, kw), ``sf`` (N,) and ``sigma`` (N,), the noise in [0, 1]; for CASSI ``mask`` (N, 1, H, W).
+(N, 1, kh, kw), ``sf`` (N,) and ``sigma`` (N,), the noise in [0, 1]; for CASSI ``mask`` (N, 1, H, W). For CS and CASSI ``x``
+may stand for ``y``: it is measured first, so that a matrix that learns sees what it does.
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class Learned(nn.Module):
 class Sensing(nn.Module):
     """The physics of one task as a network holds it."""
 
+    def measured(self, given: Given) -> Given:
+        """``given`` with ``y`` in it."""
+        return given
+
     def operator(self, given: Given) -> Operator:
         """Of a measurement.
 
@@ -119,6 +124,9 @@ class CsSensing(Sensing):
         self.fixed = design.phi == "fixed"
         self.learned = Learned(design.stages)
 
+    def measured(self, given: Given) -> Given:
+        return given if "y" in given else {**given, "y": self.at(given["x"].shape[-2:]).A(given["x"])}
+
     def at(self, size: tuple[int, int]) -> BlockSensing:
         """The operator for pictures of a size."""
         return BlockSensing(self.phi, size, self.fixed)
@@ -141,6 +149,9 @@ class CassiSensing(Sensing):
         super().__init__()
         self.bands = design.bands
         self.learned = Learned(design.stages)
+
+    def measured(self, given: Given) -> Given:
+        return given if "y" in given else {**given, "y": Cassi(given["mask"], self.bands).A(given["x"])}
 
     def operator(self, given: Given) -> Operator:
         return Cassi(given["mask"], self.bands)
