@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from srgui.images import to_samples
 from srgui.metrics import Scores, psnr, round_to_8bit, ssim
@@ -47,7 +46,9 @@ def measure(task: TaskName, picture: Tensor, truth: Tensor, border: int) -> Scor
         pairs = [(round_to_8bit(picture), truth)]
     else:
         clipped = picture.clamp(0, 1)
-        pairs = [(clipped[:, c : c + 1].expand(-1, 3, -1, -1), truth[:, c : c + 1].expand(-1, 3, -1, -1)) for c in range(truth.shape[1])]
+        pairs = [
+            (clipped[:, c : c + 1].expand(-1, 3, -1, -1), truth[:, c : c + 1].expand(-1, 3, -1, -1)) for c in range(truth.shape[1])
+        ]
     values = [[metric(a, b, channel="RGB", crop_border=border) for a, b in pairs] for metric in (psnr, ssim)]
     return {"psnr": float(np.mean(values[0])), "ssim": float(np.mean(values[1]))}
 
@@ -124,12 +125,3 @@ def _middle(photo: np.ndarray) -> np.ndarray:
 def scene_samples(scene: Tensor) -> np.ndarray:
     """A scene in pseudo-colour as (H, W, 3) uint8."""
     return to_samples(pseudo_colour(scene), 8)
-
-
-def bicubic(given: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """The measurement of SR enlarged, shifted to where its samples lie: sample (i, j) is HR pixel (sf i, sf j)."""
-    y, sf = given["y"], int(given["sf"][0])
-    grid = [(torch.arange(length, dtype=y.dtype) / sf + 0.5) / (length // sf) * 2 - 1 for length in size]
-    rows, cols = torch.meshgrid(*grid, indexing="ij")
-    places = torch.stack([cols, rows], dim=-1)[None]
-    return F.grid_sample(y, places, mode="bicubic", padding_mode="border", align_corners=False)

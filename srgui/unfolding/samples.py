@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srgui.degradations.direct import draw_kernel
 from srgui.images import to_samples
-from srgui.metrics import to_y
+from srgui.metrics import round_to_8bit, to_y
 from srgui.training.pairs import Pairs
 from srgui.training.patches import Batch, Patches
 from srgui.training.preflight import Item
@@ -18,8 +18,9 @@ from srgui.unfolding.physics import BlurDownsample
 from srgui.unfolding.physics.blur import SCALES
 from srgui.unfolding.scenes import benchmark_mask, paint
 
-KNOWN, CLEAN = 0.5, 0.7  # shares of the 12 kernels among all, and of measurements without noise
+KNOWN, CLEAN, ROUNDED = 0.5, 0.5, 0.25  # shares of the 12 kernels among all, and of measurements without noise and of 8 bits
 NOISE = 15 / 255  # the most of others
+ROUNDING = 1 / 255 / 12**0.5  # the standard deviation of what rounding to 8 bits adds
 
 
 class Crops:
@@ -58,13 +59,14 @@ class SrSamples(Crops):
     def __getitem__(self, sample: int) -> Batch:
         hr, rng = self.crop(sample)
         sf = SCALES[sample // self.batch % len(SCALES)]
-        if rng.random() < KNOWN:
-            kernel = the_twelve()[int(rng.integers(12))]
-        else:
-            kernel = torch.from_numpy(draw_kernel(rng)).float()
-        sigma = 0.0 if rng.random() < CLEAN else float(rng.uniform(0, NOISE))
+        known = rng.random() < KNOWN
+        kernel = the_twelve()[int(rng.integers(12))] if known else torch.from_numpy(draw_kernel(rng)).float()
+        kind = rng.random()
         y = BlurDownsample(kernel[None, None], sf, (hr.shape[-2], hr.shape[-1])).A(hr[None])[0]
-        if sigma:
+        sigma = 0.0 if kind < CLEAN else ROUNDING if kind < CLEAN + ROUNDED else float(rng.uniform(0, NOISE))
+        if sigma == ROUNDING:
+            y = round_to_8bit(y)
+        elif sigma:
             y = y + sigma * torch.from_numpy(rng.standard_normal(y.shape)).float()
         return {"y": y, "kernel": kernel[None], "sf": torch.tensor(sf), "sigma": torch.tensor(sigma)}, hr
 

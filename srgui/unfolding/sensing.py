@@ -23,17 +23,17 @@ Weights: TypeAlias = tuple[Tensor, Tensor]  # of the data steps and of the denoi
 
 START = 0.5  # of rho and lambda, as published
 _LEAST = 1e-6
+_LACKING, _FLOOR = 0.05, 2e-5  # what a start lacks of its picture, root mean square; the weight that is good without noise
 
 
 class HyPaNet(nn.Sequential):
     """(noise, scale) -> the weights of all stages (USRNet, Zhang et al. 2020, section 3.3): 1,548 parameters at 6 stages, 32 wide.
 
-    Args:
-        first, last: what the weights of the data steps are near at first, falling from stage to stage: noise-free measurements
-            want small ones, which a softplus that starts at 0.7 takes long to reach.
+    Its inputs and the weights of the data steps are scaled so that noise of any strength makes a difference, which costs no
+    parameters: USRNet gives it sigma itself, and 8-bit rounding, 0.001, then looks like no noise at all.
     """
 
-    def __init__(self, stages: int, hidden: int, first: float = 0.1, last: float = 0.003) -> None:
+    def __init__(self, stages: int, hidden: int) -> None:
         super().__init__(
             nn.Conv2d(2, hidden, 1),
             nn.ReLU(),
@@ -42,20 +42,14 @@ class HyPaNet(nn.Sequential):
             nn.Conv2d(hidden, 2 * stages, 1),
             nn.Softplus(),
         )
-        outer = self[4]
-        assert isinstance(outer, nn.Conv2d)
-        assert outer.bias is not None
-        wanted = torch.logspace(0, 1, stages, base=last / first) * first
-        with torch.no_grad():
-            outer.weight.mul_(0.1)
-            outer.bias.copy_(torch.cat([torch.log(torch.expm1(wanted)), torch.zeros(stages)]))
 
     def weigh(self, sigma: Tensor, sf: Tensor) -> Weights:
         """From (N,) and (N,): twice (stages, N, 1, 1, 1), above 0."""
         # (N, 2, 1, 1) -> (N, 2 K, 1, 1) -> (2, K, N, 1, 1, 1)
-        found = self(torch.stack([sigma, sf.to(sigma.dtype)], dim=1)[..., None, None]) + _LEAST
-        steps, levels = found.view(len(sigma), 2, -1, 1, 1, 1).permute(1, 2, 0, 3, 4, 5)
-        return steps, levels
+        seen = torch.stack([torch.log10(sigma + 1e-4) + 3, sf.to(sigma.dtype) - 3], dim=1)[..., None, None]
+        steps, levels = self(seen).view(len(sigma), 2, -1, 1, 1, 1).permute(1, 2, 0, 3, 4, 5)
+        wiener = (sigma / _LACKING) ** 2 + _FLOOR
+        return steps * wiener.view(-1, 1, 1, 1) + _LEAST, levels + _LEAST
 
 
 class Learned(nn.Module):
@@ -108,11 +102,22 @@ class SrSensing(Sensing):
         return BlurDownsample(given["kernel"], sf, (y.shape[-2] * sf, y.shape[-1] * sf), 3)
 
     def start(self, operator: Operator, y: Tensor) -> Tensor:
-        """Every pixel repeated, as in USRNet."""
-        return F.interpolate(y, size=operator.size, mode="nearest")
+        """Bicubic interpolation from where the samples lie; from USRNet's start, pixels repeated, a data step gives 1 dB less."""
+        return enlarged(y, operator.size)
 
     def weights(self, given: Given) -> Weights:
         return self.hyper.weigh(given["sigma"], given["sf"])
+
+
+def enlarged(y: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, h, w) -> (N, C, H, W), bicubic, with sample (i, j) at pixel (i H / h, j W / w), where direct downsampling takes it."""
+    axes = [
+        (torch.arange(wide, dtype=y.dtype, device=y.device) + wide / few / 2) / wide * 2 - 1
+        for wide, few in zip(size, y.shape[-2:], strict=True)
+    ]
+    rows, cols = torch.meshgrid(*axes, indexing="ij")
+    places = torch.stack([cols, rows], dim=-1).expand(len(y), -1, -1, -1)
+    return F.grid_sample(y, places, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 class CsSensing(Sensing):

@@ -52,6 +52,8 @@ class ResUNet(nn.Module):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.orthogonal_(layer.weight, gain=_GAIN)
+        if skip:  # nothing is added at first: the network starts as the solver alone
+            nn.init.zeros_(self.tail.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

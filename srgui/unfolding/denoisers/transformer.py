@@ -74,7 +74,9 @@ class HalfShuffle(nn.Module):
         self.head = nn.Conv2d(channels + 1, width, 3, padding=1)
         self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
         self.tail = nn.Conv2d(width, channels, 3, padding=1)
-        nn.init.normal_(self.tail.weight, std=0.01)
+        if skip:  # nothing is added at first: the network starts as the solver alone
+            nn.init.zeros_(self.tail.weight)
+            nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
