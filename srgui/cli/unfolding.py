@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srgui.cli.common import progress_bar, read_fields
+from srgui.cli.common import progress_bar, read_fields, write_json
 from srgui.errors import Cancelled, InputError, SrguiError
 
 if TYPE_CHECKING:
@@ -56,6 +56,103 @@ def train(
         network, phases = learn(order, run, _tell, Accelerator(cpu=True))
     place = publish(out, name, network, phases)
     print(place)
+
+
+@app.command()
+def evaluate(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Pictures or folders; .mat scenes too for cassi.")],
+    task: TaskOption = "sr",
+    scale: Annotated[int, typer.Option(help="sr: 2, 3 or 4.")] = 2,
+    kernels: Annotated[str, typer.Option(help="sr: K1 to K12 or files of kernels, separated by commas, or all.")] = "all",
+    sigma: Annotated[float, typer.Option(min=0, max=50, help="sr: noise of the LR pictures, in units of 1/255.")] = 0.0,
+    bits: Annotated[int, typer.Option(min=0, max=16, help="sr: round the LR pictures to so many bits; 0 does not.")] = 0,
+    ratio: Annotated[float, typer.Option(help="cs: measurements per pixel, percent.")] = 25.0,
+    mask: Annotated[Path | None, typer.Option(help="cassi: .mat, .npy or grey picture; by default the benchmark's.")] = None,
+    gap_tv: Annotated[bool, typer.Option("--gap-tv", help="cassi: run GAP-TV beside it, a minute per scene.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Id or folder of an unfolding network.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers there.")] = None,
+) -> None:
+    """Measure a network in its task's own protocol, stage by stage, beside what needs no training."""
+    from srgui.unfolding.evaluation import Request
+    from srgui.unfolding.evaluation import evaluate as measure
+    from srgui.unfolding.files import find, load
+    from srgui.unfolding.kernels import NAMES
+    from srgui.unfolding.scenes import read_mask
+
+    card = find(model or f"srgui-lorun-{task}")
+    network = load(card, f"{ratio:g}" if task == "cs" else task)
+    if network.design.task != task:
+        raise InputError(f"{card.id} is for {network.design.task}, not for {task!r}; leave --model out, or give another")
+    chosen = NAMES if kernels == "all" else tuple(kernels.split(","))
+    window = None if mask is None else read_mask(mask)
+    request = Request(_pictures(images)[:limit], chosen if task == "sr" else (), scale, sigma, bits, window, gap_tv)
+    with progress_bar() as run, stopping(run):
+        found = measure(network, request, run)
+    settings = {"model": card.id, "task": task, "sigma": sigma, "bits": bits, "seed": request.seed}
+    settings |= {"scale": scale, "kernels": list(chosen)} if task == "sr" else {"ratio": ratio} if task == "cs" else {}
+    for notice in found["notices"]:
+        print(notice)
+    for name, scores in {card.id: found["mean"], **found["baselines"]}.items():
+        print(f"{name}: {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
+    print("after each stage: " + ", ".join(f"{psnr:.2f}" for psnr in found["stages"]))
+    if json is not None:
+        write_json(json, {**found, "settings": settings})
+
+
+@app.command()
+def compare(
+    data: Data,
+    out: Out,
+    images: Annotated[list[Path], typer.Option("--bench", help="Pictures or folders to measure on; can be repeated.")],
+    task: TaskOption = "sr",
+    steps: Annotated[int, typer.Option(min=2, help="Of every training, both phases together.")] = 1000,
+    gammas: Annotated[str, typer.Option(help="Ranks of the LoRA sets in percent, separated by commas.")] = "5,10,20",
+    design: DesignFields = None,
+    changes: First = None,
+    backbone: Annotated[Path | None, typer.Option(help="Folder of a training, such as at another ratio, to adapt as well.")] = None,
+    scale: Annotated[int, typer.Option(help="sr: 2, 3 or 4.")] = 2,
+    kernels: Annotated[str, typer.Option(help="sr: kernels to measure with.")] = "all",
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure on the first so many pictures only.")] = None,
+) -> None:
+    """One denoiser, one per stage, and one with LoRA sets, for an equal number of steps: report.md and report.json.
+
+    The same command goes on where it was stopped.
+    """
+    from srgui.unfolding.compare import Comparison, markdown
+    from srgui.unfolding.compare import compare as run_all
+    from srgui.unfolding.evaluation import Request
+    from srgui.unfolding.kernels import NAMES
+    from srgui.unfolding.learning import resumed
+
+    chosen = NAMES if kernels == "all" else tuple(kernels.split(","))
+    bench = Request(_pictures(images)[:limit], chosen if task == "sr" else (), scale)
+    given = None if backbone is None else resumed(backbone, "single", 1)
+    ranks = [_percent(part) for part in gammas.split(",")]
+    what = Comparison(_design(task, design), data, out, steps, ranks, bench, read_fields(changes), given)
+    with progress_bar() as run, stopping(run):
+        report = run_all(what, run, _tell, lambda line: print(line, flush=True))
+    write_json(out / "report.json", report)
+    text = markdown(report)
+    (out / "report.md").write_text(text, encoding="utf-8")
+    print(text, end="")
+
+
+def _percent(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"--gammas holds {text!r}, which is no number; such as --gammas 5,10,20") from error
+
+
+def _pictures(paths: list[Path]) -> list[Path]:
+    from srgui.images import list_pictures
+
+    found = [file for path in paths for file in (list_pictures(path) if path.is_dir() else [path])]
+    missing = [path for path in found if not path.is_file()]
+    if missing:
+        raise InputError(f"{missing[0]} does not exist; check the path")
+    return found
 
 
 def _tell(event: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Trainable(Protocol):
     def with_module(self, module: nn.Module) -> Self:
         """The same with other weights."""
 
-    def __call__(self, given: Any) -> Tensor:
+    def __call__(self, given: Any, /) -> Tensor:
         """(N, C, H, W), not clipped, from the first half of a batch."""
 
 
@@ -54,7 +54,7 @@ class Judge(Protocol):
     @property
     def pictures(self) -> Sequence[Watched]: ...
 
-    def __call__(self, network: Any) -> tuple[Scores, list[Tensor]]:
+    def __call__(self, network: Any, /) -> tuple[Scores, list[Tensor]]:
         """The mean scores, one of which is the recipe's metric, and the results for ``pictures``."""
 
 

@@ -73,6 +73,16 @@ class Design:
         return replace(self, **changes)
 
 
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "widths": (tuple,),
+    "skip": (bool,),
+    "ratio": (int, float),
+    "stages": (int,),
+    "hidden": (int,),
+    "bands": (int,),
+}
+
+
 def read_design(values: Mapping[str, Any]) -> Design:
     """A design from a card's table.
 
@@ -85,7 +95,6 @@ def read_design(values: Mapping[str, Any]) -> Design:
         if name not in {field.name for field in fields(Design)}:
             raise InputError(f"an unfolding network has no {name!r}. {near(name, kinds)}")
         read[name] = tuple(value) if isinstance(value, list) else value
-        kind = {"widths": tuple, "skip": bool, "ratio": (int, float), "stages": int, "hidden": int, "bands": int}.get(name, str)
-        if not isinstance(read[name], kind) or (isinstance(value, bool) and kind is not bool):
+        if not isinstance(read[name], _KINDS.get(name, (str,))) or (isinstance(value, bool) and name != "skip"):
             raise InputError(f"{name} = {value!r} of an unfolding network is of the wrong type; mend its card")
     return Design(**read)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srgui.errors import InputError, ModelError, OutputError
+from srgui.errors import InputError, ModelError, OutputError, near
 from srgui.models.cards import Card, read_card
 from srgui.places import ASSETS, home
 from srgui.unfolding.design import Design, read_design
@@ -39,6 +39,20 @@ def shipped() -> dict[str, Card]:
     folders = [ASSETS / "unfolding", home() / "unfolding"]
     cards = [read_card(path.parent) for folder in folders for path in sorted(folder.glob("*/card.json"))]
     return {card.id: card for card in reversed(cards)}
+
+
+def find(model: str) -> Card:
+    """The card of an unfolding network by id, or by the folder it lies in.
+
+    Raises:
+        ModelError: there is none; near names are listed.
+    """
+    if (Path(model) / "card.json").is_file():
+        return read_card(Path(model))
+    known = shipped()
+    if model not in known:
+        raise ModelError(f"there is no unfolding network {model!r}. {near(model, known)}")
+    return known[model]
 
 
 def settings(card: Card) -> dict[str, Setting]:

@@ -21,7 +21,8 @@ from srgui.unfolding.physics.blur import SCALES
 from srgui.unfolding.samples import luminance
 from srgui.unfolding.scenes import benchmark_mask, paint, pseudo_colour
 
-SIDE = 192  # pixels of the middle of a held-out picture; a multiple of what every task needs
+SIDE = 192  # pixels of the middle of a held-out picture
+_MULTIPLE = {"sr": 24, "cs": 32, "cassi": 8}  # of which its sides are
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,10 @@ def held_out(design: Design, items: Sequence[Item]) -> list[Example]:
     """An example from the middle of every item; for SR the kernels and scales take turns."""
     from srgui.training.pairs import read_hr
 
-    return [example_of(design, _middle(read_hr(item, 1)), item.path.name, number) for number, item in enumerate(items)]
+    return [
+        example_of(design, _middle(read_hr(item, 1), _MULTIPLE[design.task]), item.path.name, number)
+        for number, item in enumerate(items)
+    ]
 
 
 def example_of(design: Design, photo: np.ndarray, name: str, number: int) -> Example:
@@ -107,17 +111,25 @@ def example_of(design: Design, photo: np.ndarray, name: str, number: int) -> Exa
     return Example(name, {"x": scene, "mask": benchmark_mask()[None, None, : photo.shape[0], : photo.shape[1]]}, scene)
 
 
-def sr_example(hr: Tensor, kernel: Tensor, sf: int, name: str, sigma: float = 0.0, seed: int = 0) -> Example:
-    """``hr`` (1, 3, H, W), sides multiples of ``sf``, seen through a kernel (1, 1, kh, kw), with noise of ``sigma`` in [0, 1]."""
+def sr_example(hr: Tensor, kernel: Tensor, sf: int, name: str, sigma: float = 0.0, seed: int = 0, bits: int = 0) -> Example:
+    """``hr`` (1, 3, H, W), sides multiples of ``sf``, seen through a kernel (1, 1, kh, kw), with noise of ``sigma`` in [0, 1].
+
+    Args:
+        bits: to which the measurement is rounded, which counts as noise; 0 leaves it as it is.
+    """
     y = BlurDownsample(kernel, sf, (hr.shape[-2], hr.shape[-1])).A(hr)
     if sigma:
         y = y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
+    if bits:
+        top = 2**bits - 1
+        y = y.clamp(0, 1).mul(top).round().div(top)
+        sigma = (sigma**2 + 1 / 12 / top**2) ** 0.5
     given = {"y": y, "kernel": kernel, "sf": torch.tensor([sf]), "sigma": torch.tensor([sigma])}
     return Example(name, given, hr, sf**2)
 
 
-def _middle(photo: np.ndarray) -> np.ndarray:
-    height, width = (min(SIDE, length) for length in photo.shape[:2])
+def _middle(photo: np.ndarray, multiple: int) -> np.ndarray:
+    height, width = (min(SIDE, length) // multiple * multiple for length in photo.shape[:2])
     top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
     return photo[top : top + height, left : left + width]
 

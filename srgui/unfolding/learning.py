@@ -103,7 +103,8 @@ def _learn(
     samples = make_samples(design, train, recipe.patch, recipe.batch, recipe.seed)
     network = begin(design, recipe.seed, backbone, samples)
     tell({"kind": "phase", "phase": number, "sharing": design.sharing, "step": 0, "steps": recipe.steps})
-    identity = {"design": design.as_dict(), "pictures": pictures_digest([item.path for item in train]), "start": digest(network)}
+    seen = pictures_digest([item.path for item in train])
+    identity = {"design": design.as_dict(), "pictures": seen, "start": digest(network)}
     task = Task(Solver(network), recipe, samples, len(train), Held(design, held_out(design, held)), identity)
     place = order.folder / f"phase-{number}-{design.sharing}"
     outcome = Trainer(task, place, computer, order.workers).train(run, tell)
@@ -111,7 +112,7 @@ def _learn(
     with holding(outcome.model, outcome.weights):
         trained = {key: value.detach().clone().cpu() for key, value in outcome.model.state_dict().items()}
     network.load_state_dict(trained)
-    return network, Phase(number, recipe, outcome, len(train), identity["pictures"])
+    return network, Phase(number, recipe, outcome, len(train), seen)
 
 
 def begin(design: Design, seed: int, backbone: Unfolding | None, samples: Crops) -> Unfolding:

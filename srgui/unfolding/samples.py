@@ -34,6 +34,9 @@ class Crops:
         # x1 by bicubic is the picture itself: pairs of which only the second half is used
         self.patches, self.seed = Patches(Pairs(items, 1, "bicubic"), patch=patch, seed=seed), seed
 
+    def __getitem__(self, sample: int) -> Batch:
+        raise NotImplementedError
+
     def crop(self, sample: int) -> tuple[Tensor, np.random.Generator]:
         """(3, p, p) in [0, 1], and a generator of this sample's own for what is to be drawn beside it."""
         return self.patches[sample][1], np.random.default_rng((self.seed, sample, 1))

@@ -130,7 +130,7 @@ class CsSensing(Sensing):
         self.learned = Learned(design.stages)
 
     def measured(self, given: Given) -> Given:
-        return given if "y" in given else {**given, "y": self.at(given["x"].shape[-2:]).A(given["x"])}
+        return given if "y" in given else {**given, "y": self.at((given["x"].shape[-2], given["x"].shape[-1])).A(given["x"])}
 
     def at(self, size: tuple[int, int]) -> BlockSensing:
         """The operator for pictures of a size."""

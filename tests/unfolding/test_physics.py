@@ -160,7 +160,9 @@ def test_blur_agrees_with_deepinv() -> None:
     ours = BlurDownsample(kernel, 2, (32, 40))
     y = ours.A(x)
     # deepinv correlates where we convolve
-    turned = deepinv.physics.Downsampling(img_size=(3, 32, 40), filter=kernel.flip(-1, -2), factor=2, padding="circular", device="cpu")
+    turned = deepinv.physics.Downsampling(
+        img_size=(3, 32, 40), filter=kernel.flip(-1, -2), factor=2, padding="circular", device="cpu"
+    )
     assert min((theirs.A(x) - y).abs().max(), (turned.A(x) - y).abs().max()) < 1e-5
 
 

@@ -66,7 +66,6 @@ class ResUNet(nn.Module):
         features = features + self.body(features)
         for level in self.up:
             # the coarse features with what the level above held: (N, coarse, h, w) -> (N, fine, 2h, 2w)
-            features = level[2](level[1](level[0](features)))
-            features = features + kept.pop()
+            features = level(features) + kept.pop()
         out: Tensor = self.tail(features)[..., :height, :width]
         return torch.add(x[:, : out.shape[1]], out) if self.skip else out
