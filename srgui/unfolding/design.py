@@ -56,7 +56,8 @@ class Design:
             raise InputError(f"there is no denoiser {self.denoiser!r}. {near(self.denoiser, DENOISERS)}")
         if not 1 <= self.stages <= 30:
             raise InputError(f"{self.stages} stages are out of range; use 1 to 30")
-        if not self.widths or min(self.widths) < 2 or (self.denoiser == "transformer" and len(self.widths) != 2):
+        odd = self.denoiser == "transformer" and (len(self.widths) != 2 or self.widths[0] % 2)
+        if not self.widths or min(self.widths) < 1 or odd:
             raise InputError(f"widths {self.widths} fit no {self.denoiser}; such as 16,32,64,64, or 24,2 for a transformer")
         Rank(self.rank)
 
