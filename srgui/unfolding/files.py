@@ -15,7 +15,7 @@ from torch import Tensor
 from srgui.errors import InputError, ModelError, OutputError, near
 from srgui.models.cards import Card, read_card
 from srgui.places import ASSETS, home
-from srgui.unfolding.design import Design, read_design
+from srgui.unfolding.design import read_design
 from srgui.unfolding.network import Unfolding
 
 FAMILY = "lorun"
@@ -141,8 +141,3 @@ def digest(network: Unfolding) -> str:
         total.update(key.encode())
         total.update(value.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
-
-
-def design_for_card(design: Design) -> dict[str, Any]:
-    """The ``network`` table of a card."""
-    return design.as_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,16 @@ def setting_of(design: Design) -> str:
 def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str, Any]:
     """A card for a network that was trained here."""
     design, setting = network.design, setting_of(network.design)
+    table = {**design.as_dict(), "settings": {setting: {"ratio": design.ratio}}} if design.task == "cs" else design.as_dict()
     return {
         "schema": SCHEMA,
         "id": name,
         "family": FAMILY,
-        "scale": 1,
+        "scale": 2 if design.task == "sr" else 1,
         "parts": {BACKBONE: f"{BACKBONE}.safetensors", setting: f"setting-{setting}.safetensors"},
         "title": TITLES[design.task],
         "licence": "unknown",
-        "network": design.as_dict(),
+        "network": table,
         "training": {"srgui": __version__, setting: [phase.as_json() for phase in phases]},
     }
 
@@ -40,9 +42,27 @@ def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str,
 def publish(out: Path, name: str, network: Unfolding, phases: Sequence[Phase]) -> Path:
     """Write ``out/model`` with the weights in float16 and the card; returns that folder.
 
+    Where another setting of the same backbone lies there already, this one comes beside it.
+
     Raises:
         OutputError: it cannot be written.
     """
     folder = out / "model"
-    write(folder, card_of(name, network, phases), network, setting_of(network.design))
+    card = card_of(name, network, phases)
+    if (folder / "card.json").is_file():
+        card = _joined(json.loads((folder / "card.json").read_text(encoding="utf-8")), card)
+    write(folder, card, network, setting_of(network.design))
     return folder
+
+
+def _joined(there: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A card with another setting on it."""
+    network = {**there["network"]}
+    if "settings" in new["network"]:
+        network["settings"] = {**network.get("settings", {}), **new["network"]["settings"]}
+    return {
+        **there,
+        "parts": {**there["parts"], **new["parts"]},
+        "network": network,
+        "training": {**there.get("training", {}), **new["training"]},
+    }
