@@ -87,9 +87,9 @@ def test_the_second_phase_trains_loras_and_physics_and_leaves_the_backbone(
     backbone = resumed(tmp_path / "work", "single", 1)
     for name, value in backbone.denoisers.state_dict().items():
         assert torch.equal(network.denoisers.state_dict()[name], value), name
-    fresh = Unfolding(replace(order.design, sharing="single")).state_dict()
+    fresh = Unfolding(replace(order.design, sharing="single")).denoisers.state_dict()
     # the best by validation are kept, which may be those of step 0
-    moved = any(not torch.equal(fresh[name], value) for name, value in backbone.state_dict().items())
+    moved = any(not torch.equal(fresh[name], value) for name, value in backbone.denoisers.state_dict().items())
     assert moved == bool(phases[0].outcome.progress.best_step)
     factors = [value for name, value in network.state_dict().items() if "lora_B" in name]
     assert any(value.any() for value in factors) == bool(phases[1].outcome.progress.best_step)
