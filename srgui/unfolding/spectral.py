@@ -27,7 +27,7 @@ def adjoint_start(operator: Cassi, y: Tensor) -> Tensor:
 def cosines(bands: int, directions: int) -> Tensor:
     """(bands, directions): the slowest cosines of the DCT, orthonormal."""
     places = (torch.arange(bands, dtype=torch.float64)[:, None] + 0.5) / bands
-    waves = torch.cos(math.pi * torch.arange(directions) * places)
+    waves = torch.cos(math.pi * torch.arange(directions, dtype=torch.float64) * places)
     return waves / waves.norm(dim=0)
 
 
