@@ -19,14 +19,16 @@ from srgui.images import SUFFIXES, read_picture
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
 from srgui.places import ASSETS
-from srgui.protocol import Run, Setting
+from srgui.protocol import Run
 from srgui.restorers import open_restorer
+from srgui.ui.gauge import Gauge
+from srgui.ui.guide import read_setting
 from srgui.ui.parts import forecast_text, measured_html, size_text, status_html
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
 from srgui.ui.stack import adapter_stack, read_stack
 from srgui.ui.viewer import viewer, viewer_value
-from srgui.ui.work import Order, Status, fulfil, measure
+from srgui.ui.work import Order, Status, fulfil, measure, scores_of
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
 REFERENCES = {
@@ -131,7 +133,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
                 cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
         with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="outcome"):
-            view = viewer(sessions.shelf)
+            view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy))
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
                 download = gr.DownloadButton(
@@ -280,7 +282,7 @@ def _upscale(
     device: str,
     adapters: list[Any] | None = None,
     pair: bool = False,
-    scales: dict[str, float] | None = None,
+    scales: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """Upscale pictures: what the button does and the API endpoint ``/upscale``."""
     try:
@@ -304,7 +306,7 @@ def _upscale(
             device=device,
             adapters=read_stack(adapters or []),
             pair=pair,
-            values=scales or {},
+            setting=read_setting(scales),
         )
         with sessions.running(session) as run:
             yield from _updates(order, sessions, session, run)
@@ -314,30 +316,35 @@ def _upscale(
 
 def _steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, ...]:
     """Make the results anew at the scales that a person has let go of in the viewer."""
-    values = {str(name): float(value) for name, value in dict(event.value).items()}
+    sent = dict(event.value)
     found = sessions.results(session)
     if found is None:
-        return (*[gr.skip()] * 4, values)
+        return (*[gr.skip()] * 4, sent)
     order, done = found
     begun = time.monotonic()
     changed = 0
     try:
+        wanted = read_setting(sent)
         with sessions.running(session) as run:
             for outcome in done:
-                if outcome.steered is not None and outcome.steered.steer(values, sessions.shelf, run):
+                if outcome.steered is not None and outcome.steered.steer(wanted, sessions.shelf, run):
                     steered = outcome.steered
                     outcome.entry = steered.entry
-                    measure(steered.prepared, Setting(steered.values), steered.hr, max(1, round(steered.outscale)), outcome, run)
+                    measure(steered.prepared, steered.setting, steered.hr, max(1, round(steered.outscale)), outcome, run)
+                    if steered.entry.guide is not None:
+                        steered.entry.guide["scores"] = scores_of(outcome)
                     changed += 1
     except SrguiError as error:
-        return gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), values
+        return gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), sent
     if not changed:
-        return (*[gr.skip()] * 4, values)
-    at = ", ".join(f"{name} {value:g}" for name, value in values.items())
+        return (*[gr.skip()] * 4, sent)
+    at = ", ".join(f"{name} {value:g}" for name, value in wanted.values.items())
+    if wanted.masked:
+        at += ", painted: " + ", ".join(f"{name} {value:g}" for name, value in wanted.masked.items())
     status = Status(f"Rendered at {at} in {time.monotonic() - begun:.1f} s.", done=done, finished=True)
     entries = [outcome.entry for outcome in done if outcome.entry is not None]
     view = viewer_value(entries, len(entries) - 1)
-    return view, status_html(status), measured_html(done, order), _download(status, order), values
+    return view, status_html(status), measured_html(done, order), _download(status, order), sent
 
 
 def _updates(order: Order, sessions: Sessions, session: str, run: Run) -> Iterator[tuple[Any, ...]]:

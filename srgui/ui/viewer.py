@@ -10,11 +10,12 @@ from typing import Any
 import gradio as gr
 
 from srgui.places import ASSETS
+from srgui.ui.gauge import Gauge
 from srgui.ui.shelf import Entry, Shelf
 
 
-def viewer(shelf: Shelf, elem_id: str = "viewer") -> gr.HTML:
-    """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``."""
+def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) -> gr.HTML:
+    """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``, and measures of results from ``gauge``."""
     folder = ASSETS / "ui"
     script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "blend.js", "viewer.js"))
 
@@ -26,7 +27,7 @@ def viewer(shelf: Shelf, elem_id: str = "viewer") -> gr.HTML:
         value=viewer_value([]),
         html_template=(folder / "viewer.html").read_text(encoding="utf-8"),
         js_on_load=f"{script}\nmount(element, props, server, watch, trigger);",
-        server_functions=[tile],
+        server_functions=[tile, *([gauge.forms, gauge.scores] if gauge is not None else [])],
         apply_default_css=False,
         elem_id=elem_id,
     )
