@@ -24,9 +24,10 @@ from srgui.restorers import open_restorer
 from srgui.ui.gauge import Gauge
 from srgui.ui.guide import read_setting
 from srgui.ui.parts import forecast_text, measured_html, size_text, status_html
+from srgui.ui.restore import Restored, restored
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
-from srgui.ui.stack import adapter_stack, read_stack
+from srgui.ui.stack import adapter_stack, read_stack, refreshed
 from srgui.ui.viewer import viewer, viewer_value
 from srgui.ui.work import Order, Status, fulfil, measure, scores_of
 
@@ -143,13 +144,15 @@ def upscale_tab(sessions: Sessions) -> Chosen:
             measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    sizes, made, scales = gr.State([]), gr.State(None), gr.State({})
-    shown = [view, problem, sizes, status, measured, download, made, stale]
-    pictures.change(sessions.bind(_show), pictures, shown, **private)
+    sizes, made, scales, before = gr.State([]), gr.State(None), gr.State({}), gr.State(None)
+    shown = [view, problem, sizes, status, measured, download, made, stale, before]
+    dropped = pictures.change(sessions.bind(_show), pictures, shown, **private)
+    controls = [model, scale, stack.chosen, stack.value, pair, tile, scales]
+    dropped.then(_restore, [before, model], [*controls, before], queue=False, **private)
     weighed = [pictures, sizes, model, scale, reference, stack.chosen]
     for component in (sizes, model, scale, reference, stack.chosen):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
-    model.change(_describe, model, [scale, model, pair], **private)
+    model.change(_describe, [model, before], [scale, model, pair, before], **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
     reference.change(
         lambda choice: (
@@ -200,23 +203,36 @@ def example_paths() -> list[Path]:
 
 def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple[Any, ...]:
     """Show what was dropped and what is wrong with it."""
-    problems, entries, sizes = [], [], []
+    problems, entries, found = [], [], []
     for path in [Path(path) for path in pictures or []][:_SHOWN]:
         try:
             picture = read_picture(path)
         except SrguiError as error:
             problems.append(str(error).replace(str(path), path.name))
             continue
-        sizes.append(picture.size)
+        found.append(picture)
         icc = None if picture.grey else picture.icc
         entries.append(sessions.shelf.put(Entry(session, path.name, {"lr": PictureLayer(picture)}, icc)))
     alerts = "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)
-    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, ""
+    before, told = restored(found)
+    sizes = [picture.size for picture in found]
+    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, told, before
 
 
-def _describe(model: str) -> tuple[str, Any, Any]:
+def _restore(before: Restored | None, model: str) -> tuple[Any, ...]:
+    """Set the controls as they were when a dropped result was made."""
+    if before is None:
+        return (gr.skip(),) * 8
+    stack = refreshed(before.model, [name for name, _ in before.stack])
+    values = before.model, before.scale, stack, before.stack, before.pair, before.tile, before.sent
+    return *values, before if before.model != model else None
+
+
+def _describe(model: str, before: Restored | None) -> tuple[str, Any, Any, None]:
+    """What depends on the model; its scale too, unless it is chosen for the sake of a result that was made at another."""
     card = find_card(model)
-    return str(card.scale), gr.update(info=card.description or card.title), gr.update(visible=bool(card.pair))
+    scale = before.scale if before is not None and before.model == model else str(card.scale)
+    return scale, gr.update(info=card.description or card.title), gr.update(visible=bool(card.pair)), None
 
 
 def _forecast(
