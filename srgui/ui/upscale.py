@@ -314,7 +314,7 @@ def _upscale(
 
 def _steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, ...]:
     """Make the results anew at the scales that a person has let go of in the viewer."""
-    values = {str(name): float(value) for name, value in dict(event.value).items()}
+    values = {str(name): float(value) for name, value in dict(event.value["values"]).items()}
     found = sessions.results(session)
     if found is None:
         return (*[gr.skip()] * 4, values)

@@ -12,11 +12,27 @@ import gradio as gr
 from srgui.places import ASSETS
 from srgui.ui.shelf import Entry, Shelf
 
+_MODULES = (
+    "geometry",
+    "tiles",
+    "blend",
+    "errors",
+    "mask",
+    "painter",
+    "steering",
+    "brush",
+    "blink",
+    "loupe",
+    "hand",
+    "toolbar",
+    "viewer",
+)
+
 
 def viewer(shelf: Shelf, elem_id: str = "viewer") -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``."""
     folder = ASSETS / "ui"
-    script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "blend.js", "viewer.js"))
+    script = "\n".join(_as_script(folder / f"{name}.js") for name in _MODULES)
 
     def tile(request: dict[str, Any]) -> str | None:
         png = shelf.tile(request)
