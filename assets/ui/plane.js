@@ -154,7 +154,7 @@ export class Plane {
 
   // A ring where the sliders are, also between the points, where both coordinates are known in closed form.
   follow(across, up, place, axes) {
-    const { values } = { values: this.viewer.scales }, point = { values, scores: this.survey.known.scores(values) ?? {} };
+    const values = this.viewer.scales, point = { values, scores: this.survey.known.scores(values) ?? {} };
     const spot = { x: axes.x(point), y: axes.y(point) };
     if (!Number.isFinite(spot.y) || this.placed.some(({ values: other }) => keyOf(other) === keyOf(values))) return;
     if (Number.isFinite(spot.x)) {

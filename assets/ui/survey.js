@@ -46,14 +46,15 @@ class Known {
   // A setting as the forms take it.
   order(values) { return this.controls.map(({ name }) => values[name]); }
 
-  at(form, values) {
-    return psnrOf(this.forms[form], this.order(values), this.masked && this.order({ ...values, ...this.masked }));
+  // A form, of the whole or of a part, as PSNR; null where the part cannot be measured.
+  of(forms, name, values, masked = this.masked) {
+    return forms?.[name] ? psnrOf(forms[name], this.order(values), masked && this.order({ ...values, ...masked })) : null;
   }
 
-  psnr(values) { return this.forms?.psnr ? this.at("psnr", values) : null; }
-  consistency(values) { return this.forms ? this.at("consistency", values) : null; }
+  psnr(values, masked) { return this.of(this.forms, "psnr", values, masked ?? this.masked); }
+  consistency(values, masked) { return this.of(this.forms, "consistency", values, masked ?? this.masked); }
   // As srgui.metrics.sharpness has it.
-  sharpness(values) { return this.forms ? 255 * Math.sqrt(2 * 10 ** (-this.at("gradient", values) / 10)) : null; }
+  sharpness(values) { return this.forms ? 255 * Math.sqrt(2 * 10 ** (-this.of(this.forms, "gradient", values) / 10)) : null; }
 
   mark(values, scores, tried) {
     const before = this.points.get(keyOf(values));

@@ -38,7 +38,7 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return "\n".join((ASSETS / "ui" / name).read_text(encoding="utf-8") for name in ("srgui.css", "viewer.css", "train.css"))
+    return "\n".join((ASSETS / "ui" / name).read_text(encoding="utf-8") for name in ("srgui.css", "viewer.css", "plane.css", "train.css"))
 
 
 def script() -> str:

@@ -13,11 +13,30 @@ from srgui.places import ASSETS
 from srgui.ui.gauge import Gauge
 from srgui.ui.shelf import Entry, Shelf
 
+_MODULES = (
+    "geometry",
+    "tiles",
+    "blend",
+    "errors",
+    "mask",
+    "painter",
+    "steering",
+    "brush",
+    "blink",
+    "loupe",
+    "hand",
+    "toolbar",
+    "viewer",
+    "survey",
+    "plane",
+    "readout",
+)
+
 
 def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``, and measures of results from ``gauge``."""
     folder = ASSETS / "ui"
-    script = "\n".join(_as_script(folder / name) for name in ("tiles.js", "blend.js", "viewer.js"))
+    script = "\n".join(_as_script(folder / f"{name}.js") for name in _MODULES)
 
     def tile(request: dict[str, Any]) -> str | None:
         png = shelf.tile(request)
@@ -26,7 +45,7 @@ def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) ->
     return gr.HTML(
         value=viewer_value([]),
         html_template=(folder / "viewer.html").read_text(encoding="utf-8"),
-        js_on_load=f"{script}\nmount(element, props, server, watch, trigger);",
+        js_on_load=f"{script}\nmeasure(mount(element, props, server, watch, trigger), server);",
         server_functions=[tile, *([gauge.forms, gauge.scores] if gauge is not None else [])],
         apply_default_css=False,
         elem_id=elem_id,
