@@ -42,11 +42,17 @@ def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) ->
         png = shelf.tile(request)
         return base64.b64encode(png).decode("ascii") if png is not None else None
 
+    def forms(request: dict[str, Any]) -> Any:
+        return gauge.forms(request) if gauge is not None else None
+
+    def scores(request: dict[str, Any]) -> Any:
+        return gauge.scores(request) if gauge is not None else None
+
     return gr.HTML(
         value=viewer_value([]),
         html_template=(folder / "viewer.html").read_text(encoding="utf-8"),
         js_on_load=f"{script}\nmeasure(mount(element, props, server, watch, trigger), server);",
-        server_functions=[tile, *([gauge.forms, gauge.scores] if gauge is not None else [])],
+        server_functions=[tile, *([forms, scores] if gauge is not None else [])],
         apply_default_css=False,
         elem_id=elem_id,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def pixels(page) -> np.ndarray:
 
 
 def score(page) -> float:
-    return float(page.inner_text(".sv-score").split()[1])
+    return float(re.search(r"PSNR (\S+) dB", page.inner_text(".sv-score"))[1])
 
 
 def test_the_picture_follows_the_sliders_and_the_server_agrees(result, tmp_path):
