@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import secrets
-import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +21,14 @@ from srgui.protocol import Run
 from srgui.restorers import open_restorer
 from srgui.ui.gauge import Gauge
 from srgui.ui.guide import read_setting
-from srgui.ui.parts import forecast_text, measured_html, size_text, status_html
+from srgui.ui.parts import forecast_text, measured_html, status_html
 from srgui.ui.restore import Restored, restored
+from srgui.ui.results import download_of, share, steer
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
 from srgui.ui.stack import adapter_stack, read_stack, refreshed
 from srgui.ui.viewer import viewer, viewer_value
-from srgui.ui.work import Order, Status, fulfil, measure, scores_of
+from srgui.ui.work import Order, Status, fulfil
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
 REFERENCES = {
@@ -47,6 +46,7 @@ model: id of a model on this machine. scale: times larger. reference: none, hr (
 shrunk first, by degradation). format: png, jpg, webp or tiff. tile: side in pixels of the picture, 0 chooses it. adapters:
 [[name, strength], ...] of adapters on this machine that fit the model, strength 1 as trained; [] for none.
 Returns the viewer's value, the status, the table of measurements, and the file (of several pictures a zip)."""
+_FETCH = "() => document.querySelector('#shared').click()"
 _SHOWN = 12  # of the pictures dropped, so many are read at once, to be shown and to tell what all of them will take
 
 
@@ -137,9 +137,11 @@ def upscale_tab(sessions: Sessions) -> Chosen:
             view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy))
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
+                sharing = gr.Button("Share as a page", visible=False, scale=0, min_width=150, elem_id="share")
                 download = gr.DownloadButton(
                     "Download", visible=False, variant="primary", scale=0, min_width=250, elem_id="download"
                 )
+            shared = gr.DownloadButton("The page", visible="hidden", elem_id="shared")
             stale = gr.HTML(elem_id="stale", elem_classes="note")
             measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
@@ -185,13 +187,16 @@ def upscale_tab(sessions: Sessions) -> Chosen:
     )
     ran.then(_end, None, [start, cancel], queue=False, **private)
     view.select(
-        sessions.bind_event(_steer),
+        sessions.bind_event(steer),
         None,
         [*outputs, scales],
         trigger_mode="multiple",
         concurrency_id="model",
         **private,
     )
+    download.change(lambda file: gr.update(visible=bool(file)), download, sharing, queue=False, **private)
+    asked = sharing.click(sessions.bind(share), None, [shared, status], concurrency_id="model", **private)
+    asked.success(None, None, None, js=_FETCH, api_visibility="private")
     cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
     return Chosen(model, stack.chosen)
 
@@ -330,39 +335,6 @@ def _upscale(
         yield gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip()
 
 
-def _steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, ...]:
-    """Make the results anew at the scales that a person has let go of in the viewer."""
-    sent = dict(event.value)
-    found = sessions.results(session)
-    if found is None:
-        return (*[gr.skip()] * 4, sent)
-    order, done = found
-    begun = time.monotonic()
-    changed = 0
-    try:
-        wanted = read_setting(sent)
-        with sessions.running(session) as run:
-            for outcome in done:
-                if outcome.steered is not None and outcome.steered.steer(wanted, sessions.shelf, run):
-                    steered = outcome.steered
-                    outcome.entry = steered.entry
-                    measure(steered.prepared, steered.setting, steered.hr, max(1, round(steered.outscale)), outcome, run)
-                    if steered.entry.guide is not None:
-                        steered.entry.guide["scores"] = scores_of(outcome)
-                    changed += 1
-    except SrguiError as error:
-        return gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), sent
-    if not changed:
-        return (*[gr.skip()] * 4, sent)
-    at = ", ".join(f"{name} {value:g}" for name, value in wanted.values.items())
-    if wanted.masked:
-        at += ", painted: " + ", ".join(f"{name} {value:g}" for name, value in wanted.masked.items())
-    status = Status(f"Rendered at {at} in {time.monotonic() - begun:.1f} s.", done=done, finished=True)
-    entries = [outcome.entry for outcome in done if outcome.entry is not None]
-    view = viewer_value(entries, len(entries) - 1)
-    return view, status_html(status), measured_html(done, order), _download(status, order), sent
-
-
 def _updates(order: Order, sessions: Sessions, session: str, run: Run) -> Iterator[tuple[Any, ...]]:
     shown = 0
     for status in fulfil(order, sessions.shelf, run):
@@ -371,22 +343,7 @@ def _updates(order: Order, sessions: Sessions, session: str, run: Run) -> Iterat
         view = viewer_value(entries, len(entries) - 1) if len(entries) > shown else gr.skip()
         shown = len(entries)
         table = measured_html(status.done, order) if status.done else gr.skip()
-        yield view, status_html(status), table, _download(status, order) if status.finished else gr.skip()
-
-
-def _download(status: Status, order: Order) -> Any:
-    files = [done.file for done in status.done if done.file is not None]
-    if not files:
-        return gr.update(visible=False)
-    if len(files) == 1:
-        kind = files[0].suffix[1:].upper()
-        return gr.update(visible=True, value=str(files[0]), label=f"Download {kind} · {size_text(files[0].stat().st_size)}")
-    archive = order.folder / "upscaled.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:
-        for number, file in enumerate(files, 1):
-            twice = sum(other.name == file.name for other in files) > 1
-            bundle.write(file, f"{number}-{file.name}" if twice else file.name)
-    return gr.update(visible=True, value=str(archive), label=f"Download {len(files)} files · {size_text(archive.stat().st_size)}")
+        yield view, status_html(status), table, download_of(status, order) if status.finished else gr.skip()
 
 
 def _factor(text: str) -> float:

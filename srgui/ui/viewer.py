@@ -27,16 +27,12 @@ _MODULES = (
     "hand",
     "toolbar",
     "viewer",
-    "survey",
-    "plane",
-    "readout",
 )
+_MEASURING = ("survey", "plane", "readout")
 
 
 def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``, and measures of results from ``gauge``."""
-    folder = ASSETS / "ui"
-    script = "\n".join(_as_script(folder / f"{name}.js") for name in _MODULES)
 
     def tile(request: dict[str, Any]) -> str | None:
         png = shelf.tile(request)
@@ -50,12 +46,17 @@ def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) ->
 
     return gr.HTML(
         value=viewer_value([]),
-        html_template=(folder / "viewer.html").read_text(encoding="utf-8"),
-        js_on_load=f"{script}\nmeasure(mount(element, props, server, watch, trigger), server);",
+        html_template=(ASSETS / "ui" / "viewer.html").read_text(encoding="utf-8"),
+        js_on_load=f"{scripts(*_MEASURING)}\nmeasure(mount(element, props, server, watch, trigger), server);",
         server_functions=[tile, *([forms, scores] if gauge is not None else [])],
         apply_default_css=False,
         elem_id=elem_id,
     )
+
+
+def scripts(*more: str) -> str:
+    """The viewer's modules, and ``more`` of assets/ui/, as one script."""
+    return "\n".join(_as_script(ASSETS / "ui" / f"{name}.js") for name in (*_MODULES, *more))
 
 
 def _as_script(module: Path) -> str:

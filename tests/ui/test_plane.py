@@ -127,3 +127,33 @@ def test_a_dropped_result_brings_its_controls_back(page, tmp_path):
     again = tmp_path / "again.png"
     download.value.save_as(again)
     assert again.read_bytes() == file.read_bytes(), json.dumps([dict(read_settings(f) or {}) for f in (file, again)])
+
+
+def test_results_are_shared_as_a_page_of_their_own(page, browser, tmp_path):
+    upscale(page, PHOTO, ROOT / "assets" / "examples" / "coffee.png", reference=True)
+    page.wait_for_selector(".sv-scales input[name=semantic]")
+    with page.expect_download() as download:
+        page.click("#share")
+    file = tmp_path / "comparison.html"
+    download.value.save_as(file)
+    context = browser.new_context(viewport={"width": 900, "height": 700}, offline=True)
+    alone = context.new_page()
+    strange = []
+    alone.on("pageerror", lambda error: strange.append(str(error)))
+    alone.on("request", lambda request: strange.append(request.url) if request.url.startswith("http") else None)
+    alone.goto(file.as_uri())
+    view = "document.querySelector('.sv').viewer"
+    alone.wait_for_function(f"() => {view}?.ready({view}.result) && {view}.cache.settled")
+    assert [button.inner_text() for button in alone.query_selector_all(".sv-strip button")] == ["cat.png", "coffee.png"]
+    assert alone.inner_text("table").count("bicubic") == 6
+    before = psnr(alone)
+    alone.evaluate(f"{view}.set({{ pixel: 1, semantic: 0 }})")
+    assert psnr(alone) != before
+    colours = alone.evaluate(
+        f"""() => {{ const v = {view}; v.setSplit(0); v.draw();
+        const data = v.context.getImageData(0, 0, v.canvas.width, v.canvas.height).data;
+        return new Set(data.filter((_, i) => i % 4 == 0)).size; }}"""
+    )
+    assert colours > 100
+    context.close()
+    assert strange == []
