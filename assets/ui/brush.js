@@ -1,6 +1,7 @@
 // The brush that paints the region in which other values hold.
 
 import { Mask } from "./mask.js";
+import { fillTrack } from "./toolbar.js";
 
 const BRUSH_SIZES = { least: 6, most: 320, start: 64 }; // its diameter in CSS pixels
 const BRUSH_STEP = 16; // CSS pixels that an arrow key moves it
@@ -12,6 +13,7 @@ export class Brush {
     this.ring = viewer.root.querySelector(".sv-ring");
     this.slider = this.panel.querySelector("[name=brush]");
     Object.assign(this.slider, { min: BRUSH_SIZES.least, max: BRUSH_SIZES.most, value: BRUSH_SIZES.start });
+    fillTrack(this.slider);
     Object.assign(this, { on: false, erase: false, seen: true, size: BRUSH_SIZES.start, masks: new Map() });
     this.slider.addEventListener("input", () => this.resize(Number(this.slider.value)));
     viewer.stage.addEventListener("pointerleave", () => { if (!this.byKey) this.ring.hidden = true; });
@@ -54,6 +56,7 @@ export class Brush {
   resize(size) {
     this.size = Math.min(BRUSH_SIZES.most, Math.max(BRUSH_SIZES.least, size));
     this.slider.value = this.size;
+    fillTrack(this.slider);
     this.slider.setAttribute("aria-valuetext", `${Math.round(this.size)} pixels`);
     this.follow(this.at);
   }

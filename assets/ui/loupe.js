@@ -75,6 +75,8 @@ export class Loupe {
       label.textContent = this.viewer.label(name);
       return label;
     }));
+    for (const seam of this.element.querySelectorAll("b")) seam.remove();
+    for (let i = 1; i < names.length; i++) this.element.appendChild(document.createElement("b")).style.left = `${i * side}px`;
   }
 
   // Outline what is magnified, in every pane.

@@ -2,6 +2,7 @@
 
 import { psnrOf } from "./blend.js";
 import { maskFromUrl, maskToUrl } from "./mask.js";
+import { fillTrack } from "./toolbar.js";
 
 const KEY_REST = 150; // milliseconds without a key on a slider after which the server is asked
 const STROKE_REST = 300; // and without a stroke of the brush
@@ -138,8 +139,11 @@ export class Steering {
   }
 
   said() {
-    for (const label of this.bar.querySelectorAll(".sv-scales label, .sv-masked label"))
-      label.querySelector("output").textContent = Number(label.querySelector("input").value).toFixed(2);
+    for (const label of this.bar.querySelectorAll(".sv-scales label, .sv-masked label")) {
+      const input = label.querySelector("input");
+      fillTrack(input);
+      label.querySelector("output").textContent = Number(input.value).toFixed(2);
+    }
     const psnr = this.psnr();
     this.score.textContent = psnr === null ? "" : `PSNR ${psnr.toFixed(2)} dB (Y, ${this.guide.border} px cropped)`;
   }

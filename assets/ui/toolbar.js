@@ -2,10 +2,18 @@
 
 import { HEAT_GRADIENT, heatTicks } from "./errors.js";
 
+// Fill a slider's track up to its thumb; styles alone cannot know where that is.
+export function fillTrack(input) {
+  const { min, max, value } = input;
+  input.style.setProperty("--at", `${(100 * (value - min)) / (max - min || 1)}%`);
+}
+
 export class Toolbar {
   constructor(viewer) {
     this.viewer = viewer;
     this.gain = viewer.root.querySelector("[name=gain]");
+    fillTrack(this.gain);
+    viewer.root.addEventListener("input", (event) => { if (event.target.type === "range") fillTrack(event.target); });
     this.gain.addEventListener("input", () => viewer.redraw());
     viewer.root.querySelector(".sv-scale").style.background = HEAT_GRADIENT;
     viewer.root.addEventListener("click", (event) => {
@@ -45,7 +53,7 @@ export class Toolbar {
   // A label on every pane: where it lies, and on which side.
   labels() {
     const { viewer } = this, { mode, comparing } = viewer, panes = viewer.panes();
-    const error = { difference: `Difference × ${this.amplified}`, heat: "Error of the luma" }[mode];
+    const error = { difference: `Difference × ${this.amplified}`, heat: "Luma error" }[mode];
     const shown = {};
     if (panes[0].name !== "both") for (const pane of panes) shown[pane.name] = [viewer.label(pane.name), pane];
     else if (error) shown.after = [`${error}: ${viewer.label("after")} against ${viewer.label("before")}`, panes[0]];
