@@ -29,19 +29,21 @@ export class Plane {
   constructor(viewer, survey) {
     Object.assign(this, { viewer, survey });
     this.root = viewer.root.querySelector(".sv-plane");
-    this.root.innerHTML = `<div class="sv-picks" role="group" aria-label="Set both sliders"></div>
-      <details open><summary>Fidelity and perception, measured</summary>
+    this.root.innerHTML = `<details open><summary>Fidelity and perception, measured</summary>
       <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="group" aria-label="Settings by fidelity and perceptual quality"></svg>
       <p class="sv-point" role="status"></p></details>`;
     this.svg = this.root.querySelector("svg");
     this.said = this.root.querySelector(".sv-point");
-    const picks = this.root.querySelector(".sv-picks");
+    this.buttons = document.createElement("div");
+    Object.assign(this.buttons, { className: "sv-picks", hidden: true, ariaLabel: "Set both sliders" });
+    this.buttons.setAttribute("role", "group");
+    viewer.root.querySelector(".sv-guide .sv-group").prepend(this.buttons);
     for (const [name, label] of PICKS) {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", textContent: label });
       button.dataset.pick = name;
       button.addEventListener("click", () => this.picks && viewer.set(this.picks[name].values));
-      picks.append(button);
+      this.buttons.append(button);
     }
     this.svg.addEventListener("click", (event) => this.click(event));
     this.svg.addEventListener("keydown", (event) => this.key(event));
@@ -71,7 +73,7 @@ export class Plane {
 
   show() {
     const { known } = this.survey;
-    this.root.hidden = !known?.forms;
+    this.root.hidden = this.buttons.hidden = !known?.forms;
     if (this.root.hidden) return;
     const axes = this.axes(known);
     const at = (point) => ({ ...point, x: axes.x(point), y: axes.y(point) });
@@ -87,7 +89,7 @@ export class Plane {
   // Which of the three the sliders stand at.
   mark() {
     const now = keyOf(this.viewer.scales);
-    for (const button of this.root.querySelectorAll("[data-pick]")) {
+    for (const button of this.buttons.children) {
       button.disabled = !this.picks || this.points.length < 3;
       button.setAttribute("aria-pressed", Boolean(this.picks) && keyOf(this.picks[button.dataset.pick].values) === now);
     }

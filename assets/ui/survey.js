@@ -36,6 +36,11 @@ export function picksOf(points, better) {
   return { fidelity, balanced: front.reduce((a, b) => (lost(b) < lost(a) ? b : a)), detail };
 }
 
+// As srgui.metrics.sharpness has it, of the gradient's mean square in dB.
+export function sharpnessOf(decibels) {
+  return decibels === null ? null : 255 * Math.sqrt(2 * 10 ** (-decibels / 10));
+}
+
 // One result under one mask, with what is known of it.
 class Known {
   constructor(item) {
@@ -53,8 +58,7 @@ class Known {
 
   psnr(values, masked) { return this.of(this.forms, "psnr", values, masked ?? this.masked); }
   consistency(values, masked) { return this.of(this.forms, "consistency", values, masked ?? this.masked); }
-  // As srgui.metrics.sharpness has it.
-  sharpness(values) { return this.forms ? 255 * Math.sqrt(2 * 10 ** (-this.of(this.forms, "gradient", values) / 10)) : null; }
+  sharpness(values, masked) { return sharpnessOf(this.of(this.forms, "gradient", values, masked ?? this.masked)); }
 
   mark(values, scores, tried) {
     const before = this.points.get(keyOf(values));

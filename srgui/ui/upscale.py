@@ -137,7 +137,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
             view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy))
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
-                sharing = gr.Button("Share as a page", visible=False, scale=0, min_width=150, elem_id="share")
+                sharing = gr.Button("Share as a page", visible=False, scale=0, min_width=190, elem_id="share")
                 download = gr.DownloadButton(
                     "Download", visible=False, variant="primary", scale=0, min_width=250, elem_id="download"
                 )
