@@ -98,7 +98,7 @@ def test_the_keyboard_alone_moves_and_resets_them(result):
         page.keyboard.press("ArrowLeft")
     page.wait_for_selector("#status >> text=semantic 0.8", timeout=60_000)
     assert page.inner_text(".sv-scales label:last-child output") == "0.80"
-    page.focus(".sv-guide button")
+    page.focus(".sv-guide [data-action=reset]")
     page.keyboard.press("Enter")
     page.wait_for_selector("#status >> text=Rendered at pixel 1, semantic 1", timeout=60_000)
 
