@@ -33,6 +33,7 @@ Channel = Literal["Y", "RGB"]
 LpipsNet = Literal["alex", "vgg", "squeeze"]
 Scores = dict[str, float | None]  # psnr_y, ssim_y, lpips; None where one cannot be computed
 
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # K1 and K2, for a data range of 1
 _SSIM_WINDOW = 11
 _SSIM_SIGMA = 1.5
 _HOST = "https://download.pytorch.org/models/"
@@ -94,11 +95,11 @@ def ssim(sr: Tensor, hr: Tensor, *, channel: Channel = "Y", crop_border: int, da
             f"SSIM not available: {width} x {height} pixels remain after cropping {crop_border}, "
             f"its window needs {_SSIM_WINDOW} x {_SSIM_WINDOW}"
         )
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    mean_x, mean_y = _window(x), _window(y)
-    var_x = _window(x * x) - mean_x * mean_x
-    var_y = _window(y * y) - mean_y * mean_y
-    cov = _window(x * y) - mean_x * mean_y
+    c1, c2 = SSIM_C1 * data_range**2, SSIM_C2 * data_range**2
+    mean_x, mean_y = ssim_window(x), ssim_window(y)
+    var_x = ssim_window(x * x) - mean_x * mean_x
+    var_y = ssim_window(y * y) - mean_y * mean_y
+    cov = ssim_window(x * y) - mean_x * mean_y
     similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
     similarity /= (mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2)
     return float(similarity.mean())
@@ -121,6 +122,29 @@ def lr_consistency(sr: Tensor, lr: Tensor, *, crop_border: int = 0) -> float:
     if sr.shape[-2] < height or sr.shape[-1] < width:
         raise InputError(f"SR of {_size(sr)} is smaller than LR of {_size(lr)}; give the SR that was made from this LR")
     return psnr(resize(_double(sr), height, width), lr, channel="RGB", crop_border=crop_border)
+
+
+def sharpness(sr: Tensor) -> float:
+    """How sharp a picture is, without a reference: the root mean square of its luma's gradient, in 8-bit levels per pixel.
+
+    Source: Tenengrad (Krotkov 1988), with Sobel's operator divided by 8. Noise and halos count as sharpness too.
+
+    Args:
+        sr: (1, 3, H, W) in [0, 1].
+
+    Raises:
+        InputError: the shape is another. MetricUnavailable: it has less than 3 x 3 pixels.
+    """
+    _check_shape(sr, "SR")
+    if min(sr.shape[-2:]) < 3:
+        raise MetricUnavailable(f"sharpness not available: it needs 3 x 3 pixels, not {_size(sr)}")
+    return 255 * float(sobel(to_y(_double(sr))).square().sum(dim=1).mean().sqrt())
+
+
+def sobel(y: Tensor) -> Tensor:
+    """The gradient, per pixel, where Sobel's operator lies inside: (1, 1, H, W) -> (1, 2, H - 2, W - 2)."""
+    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=y.dtype, device=y.device) / 8
+    return F.conv2d(y, torch.stack([across, across.T])[:, None])
 
 
 class BackboneUnavailable(MetricUnavailable):
@@ -381,7 +405,7 @@ def _size(x: Tensor) -> str:
     return f"{x.shape[-1]} x {x.shape[-2]}"
 
 
-def _window(x: Tensor) -> Tensor:
+def ssim_window(x: Tensor) -> Tensor:
     """The Gaussian-weighted mean in every window that lies inside: (1, C, H, W) -> (1, C, H - 10, W - 10)."""
     t = torch.arange(_SSIM_WINDOW, dtype=x.dtype, device=x.device) - _SSIM_WINDOW // 2
     weight = torch.exp(-t.square() / (2 * _SSIM_SIGMA**2))

@@ -12,6 +12,7 @@ from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.protocol import Restorer
 
 if TYPE_CHECKING:
+    from srgui.inference.made import Made
     from srgui.models.network import Network
 
 FAMILIES = {
@@ -52,6 +53,26 @@ def open_restorer(
     if pair and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
         loaded += [(load_adapter(name), 1.0) for name in card.pair]
     restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
+    return restorer
+
+
+def reopen(made: Made, *, model: str | None = None, device: str = "auto") -> Restorer:
+    """The restorer that made a result: the same weights and adapters, whatever the adapters are called now.
+
+    Args:
+        model: where the weights are, if not among the models known by their id.
+
+    Raises:
+        ModelError: the model is not there, or has other weights now.
+        AdapterError: an adapter is not on this machine.
+        InputError: as :func:`open_restorer`.
+    """
+    from srgui.lora.catalogue import named
+
+    adapters = [(named(each.name, each.sha256), each.strength) for each in made.adapters]
+    restorer = open_restorer(model or made.model, adapters=adapters, device=device, tile=made.tile)
+    if made.model_sha256 is not None and restorer.info.digest != made.model_sha256:
+        raise ModelError(f"{restorer.info.id} has other weights than those that made this result; give them with --model")
     return restorer
 
 

@@ -41,7 +41,7 @@ class PixelRestorer:
         self._weights = pair_weights if semantic else base_weights
         controls = (PIXEL, SEMANTIC) if semantic else (PIXEL,)
         attached = tuple(Attached(a.card.name, strength, a.card.role, a.digest) for a, strength in adapters)
-        self.info = replace(info, controls=controls, digest=network.digest, adapters=attached)
+        self.info = replace(info, controls=controls, digest=network.digest, adapters=attached, tile=engine.tile)
 
     @classmethod
     def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PixelRestorer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def load_adapter(name: str) -> Adapter:
     """
     card = find_adapter(name)
     return read_adapter(Path(name) if card.path is None else card.path)
+
+
+def named(name: str, digest: str) -> str:
+    """The name that the adapter of this digest (:attr:`Adapter.digest`) has here: ``name``, or another after a renaming.
+
+    Raises:
+        AdapterError: it is not on this machine.
+    """
+    known = all_adapters()
+    for each in [name] * (name in known) + [other for other in known if other != name]:
+        with suppress(AdapterError):  # a damaged one is not the one that is looked for
+            if load_adapter(each).digest == digest:
+                return each
+    here = f"the adapter {name!r} on this machine is another one" if name in known else f"there is no adapter {name!r} here"
+    raise AdapterError(f"{here}; import the one that was used (sha256 {digest[:12]}…)")
 
 
 def new_name(name: str) -> str:

@@ -37,6 +37,11 @@ class Sessions:
             self._waiting[session] = Run()
             return bool(self._runs)
 
+    def busy(self) -> bool:
+        """Whether anything runs, for anyone."""
+        with self._lock:
+            return bool(self._runs)
+
     @contextmanager
     def running(self, session: str) -> Iterator[Run]:
         """A run that :meth:`cancel` and :meth:`leave` of the same session can cancel: the one announced, or a new one."""

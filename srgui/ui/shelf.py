@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d
 from srgui.images import Layout, Picture, encode_png
 from srgui.inference.picture import PreparedPicture
 from srgui.protocol import Box, Run, Setting
+from srgui.survey import Survey
 
 TILE = 512  # as in assets/ui/viewer.js
 BOUND = 2 * 2**30  # bytes over all users; the pictures looked at longest ago go first
@@ -121,7 +122,7 @@ def encode_corner(values: Tensor) -> np.ndarray:
 class Entry:
     """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``, and ``labels`` for them in place of the usual ones.
 
-    ``guide`` is what the viewer needs to steer it, see :mod:`srgui.ui.guide`.
+    ``guide`` is what the viewer needs to steer it, and ``survey`` what measures it meanwhile, see :mod:`srgui.ui.guide`.
     """
 
     owner: str
@@ -129,8 +130,9 @@ class Entry:
     layers: dict[str, Layer]
     icc: bytes | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    guide: Mapping[str, object] | None = None
+    guide: dict[str, Any] | None = None
     version: int = 0
+    survey: Survey | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
