@@ -27,6 +27,11 @@ export class Brush {
     return this.masks.get(item.id);
   }
 
+  // Keep the masks of these pictures only.
+  forget(items) {
+    for (const id of this.masks.keys()) if (!items.some((item) => item.id === id)) this.masks.delete(id);
+  }
+
   // Take the mask that came with a picture, unless the hand has painted on that already.
   restore(id, mask) {
     if (!mask || (this.masks.get(id)?.version ?? 0) > 0) return false;

@@ -82,7 +82,7 @@ export class Hand {
   move(event) {
     const pointer = this.pointers.get(event.pointerId), at = this.at(event), { viewer } = this;
     if (!pointer) {
-      if (viewer.item && event.pointerType === "mouse") this.hover(event, at);
+      if (viewer.item && event.pointerType !== "touch") this.hover(event, at);
       return;
     }
     const dx = event.clientX - pointer.x, dy = event.clientY - pointer.y;
@@ -92,8 +92,16 @@ export class Hand {
     if (pointer.purpose === "divide") viewer.setSplit(at.x / viewer.canvas.width);
     else if (pointer.purpose === "paint") viewer.brush.drag(at);
     else if (pointer.purpose === "pinch") this.pinch(event, pointer);
-    else if (pointer.purpose === "pan") viewer.pan(dx * viewer.ratio, dy * viewer.ratio);
-    Object.assign(pointer, { x: event.clientX, y: event.clientY });
+    if (pointer.purpose === "pan") this.drag(pointer, dx, dy);
+    else Object.assign(pointer, { x: event.clientX, y: event.clientY });
+  }
+
+  // Pan by whole pixels; what is left of a move counts towards the next.
+  drag(pointer, dx, dy) {
+    const { viewer } = this, x = Math.round(dx * viewer.ratio), y = Math.round(dy * viewer.ratio);
+    viewer.pan(x, y);
+    pointer.x += x / viewer.ratio;
+    pointer.y += y / viewer.ratio;
   }
 
   // Zoom by how far two fingers are apart, and pan with the middle between them.

@@ -27,7 +27,7 @@ export class Steering {
     this.score = this.bar.querySelector(".sv-score");
     for (const sliders of [this.own, this.regional])
       for (const [kind, released] of [["input", false], ["change", true]])
-        sliders.addEventListener(kind, () => this.steer(released));
+        sliders.addEventListener(kind, () => (sliders === this.regional && !this.masked ? this.said() : this.steer(released)));
   }
 
   get guide() { return this.viewer.comparing ? this.viewer.item.guide : null; }

@@ -16,7 +16,8 @@ import { TileCache } from "./tiles.js";
 import { Toolbar } from "./toolbar.js";
 
 const MODES = ["split", "side", "blink", "difference", "heat", "all"];
-const NARROW = 560; // CSS pixels under which pictures lie under each other
+const NARROW = 800; // CSS pixels under which the toolbar takes a second row
+const SLIM = 560; // and under which pictures lie under each other and words leave the toolbar
 const VIEW_REST = 200; // milliseconds after which a view counts as settled
 
 // Events: `steer` at every move of a slider or the brush {values, masked, hasMask}; `view` when what is visible has
@@ -86,6 +87,7 @@ export class Viewer extends EventTarget {
     if (this.left === "hr" && !this.item?.layers.hr) this.left = "lr";
     if (!this.comparing) this.blink.pause();
     else if (this.mode === "blink" && another) this.blink.enter();
+    this.brush.forget(this.items);
     this.steering.show();
     if (another) this.begin();
     else if (this.fitted) this.fit();
@@ -105,7 +107,7 @@ export class Viewer extends EventTarget {
 
   panes() {
     const names = panesIn(this.mode, this.comparing, Boolean(this.item?.layers.hr));
-    return layOut(names, this.canvas.width, this.canvas.height, this.stage.clientWidth < NARROW);
+    return layOut(names, this.canvas.width, this.canvas.height, this.stage.clientWidth < SLIM);
   }
 
   paneAt({ x, y }) { return paneAt(this.panes(), x, y); }
@@ -118,8 +120,8 @@ export class Viewer extends EventTarget {
     return { x, y, zoom, width, height };
   }
 
-  // What is visible of the result, in its samples.
-  visible() { return visibleBox(this.frame(), this.size()); }
+  // What is visible of the result, in its samples; null where there is no picture.
+  visible() { return this.item ? visibleBox(this.frame(), this.size()) : null; }
 
   fit() {
     this.fitted = true;
@@ -173,6 +175,8 @@ export class Viewer extends EventTarget {
   }
 
   resize() {
+    for (const [name, width] of [["sv-narrow", NARROW], ["sv-slim", SLIM]])
+      this.root.classList.toggle(name, this.stage.clientWidth < width);
     this.canvas.width = Math.max(1, Math.round(this.stage.clientWidth * this.ratio));
     this.canvas.height = Math.max(1, Math.round(this.stage.clientHeight * this.ratio));
     if (this.item && !this.fitted) this.settle();
