@@ -19,6 +19,7 @@ FAMILIES = {
     "spandrel": "srgui.inference.pixel:PixelRestorer",
     "srcnn": "srgui.inference.pixel:PixelRestorer",
     "bicubic": "srgui.inference.pixel:BicubicRestorer",
+    "lorun": "srgui.unfolding.restorer:LorunRestorer",
 }
 
 

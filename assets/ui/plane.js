@@ -3,7 +3,7 @@
 import { frontOf, gridOf, keyOf, picksOf } from "./survey.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 560, HEIGHT = 250, MARGIN = { left: 52, right: 14, top: 12, bottom: 40 };
+const WIDEST = 720, HEIGHT = 250, MARGIN = { left: 52, right: 14, top: 12, bottom: 40 };
 const PICKS = [["fidelity", "Best fidelity"], ["balanced", "Balanced"], ["detail", "Best detail"]];
 
 // Between which values an axis goes, and where its ticks are.
@@ -30,7 +30,7 @@ export class Plane {
     Object.assign(this, { viewer, survey });
     this.root = viewer.root.querySelector(".sv-plane");
     this.root.innerHTML = `<details open><summary>Fidelity and perception, measured</summary>
-      <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="group" aria-label="Settings by fidelity and perceptual quality"></svg>
+      <svg role="group" aria-label="Settings by fidelity and perceptual quality"></svg>
       <p class="sv-point" role="status"></p></details>`;
     this.svg = this.root.querySelector("svg");
     this.said = this.root.querySelector(".sv-point");
@@ -50,6 +50,7 @@ export class Plane {
     this.svg.addEventListener("pointermove", (event) => this.say(this.nearest(event)));
     this.svg.addEventListener("pointerleave", () => this.say(null));
     survey.addEventListener("news", () => this.redraw());
+    new ResizeObserver(() => this.redraw()).observe(this.root);
   }
 
   redraw() {
@@ -98,8 +99,10 @@ export class Plane {
   plot(grid, points, axes, known) {
     const { svg } = this, focused = document.activeElement?.dataset?.key;
     svg.replaceChildren();
+    this.width = Math.min(WIDEST, Math.max(280, this.root.querySelector("details").clientWidth));
+    svg.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
     const [across, up] = [axisOf(points.map((p) => p.x)), axisOf(points.map((p) => p.y))];
-    const inner = [WIDTH - MARGIN.left - MARGIN.right, HEIGHT - MARGIN.top - MARGIN.bottom];
+    const inner = [this.width - MARGIN.left - MARGIN.right, HEIGHT - MARGIN.top - MARGIN.bottom];
     const place = (p) => [MARGIN.left + ((p.x - across.from) / (across.to - across.from)) * inner[0],
       MARGIN.top + (1 - (p.y - up.from) / (up.to - up.from)) * inner[1]];
     this.frame(across, up, place, axes.names);
@@ -131,10 +134,10 @@ export class Plane {
     }
     for (const y of up.ticks) {
       const [, py] = place({ x: across.from, y });
-      draw(svg, "line", { class: "sv-grid", x1: left, x2: WIDTH - MARGIN.right, y1: py, y2: py });
+      draw(svg, "line", { class: "sv-grid", x1: left, x2: this.width - MARGIN.right, y1: py, y2: py });
       draw(svg, "text", { x: left - 6, y: py + 4, "text-anchor": "end" }, y.toFixed(up.digits));
     }
-    draw(svg, "text", { x: (left + WIDTH - MARGIN.right) / 2, y: HEIGHT - 6, "text-anchor": "middle", class: "sv-axis" }, names[0]);
+    draw(svg, "text", { x: (left + this.width - MARGIN.right) / 2, y: HEIGHT - 6, "text-anchor": "middle", class: "sv-axis" }, names[0]);
     const middle = (MARGIN.top + bottom) / 2;
     draw(svg, "text", { x: 12, y: middle, "text-anchor": "middle", class: "sv-axis", transform: `rotate(-90 12 ${middle})` }, names[1]);
   }
@@ -164,13 +167,13 @@ export class Plane {
       draw(this.svg, "circle", { cx, cy, r: 8.5, class: "sv-now" });
     } else if (spot.y > up.from && spot.y < up.to) {
       const [, y] = place({ x: across.from, y: spot.y });
-      draw(this.svg, "line", { class: "sv-level", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: y, y2: y });
+      draw(this.svg, "line", { class: "sv-level", x1: MARGIN.left, x2: this.width - MARGIN.right, y1: y, y2: y });
     }
   }
 
   nearest(event) {
     const box = this.svg.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * WIDTH, y = ((event.clientY - box.top) / box.height) * HEIGHT;
+    const x = ((event.clientX - box.left) / box.width) * this.width, y = ((event.clientY - box.top) / box.height) * HEIGHT;
     const far = (point) => Math.hypot(point.at[0] - x, point.at[1] - y);
     const found = this.placed?.reduce((a, b) => (far(b) < far(a) ? b : a));
     return found && far(found) < 40 ? found : null;
