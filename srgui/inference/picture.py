@@ -22,8 +22,9 @@ _LUMA = (0.299, 0.587, 0.114)
 class PreparedPicture:
     """The colours of a picture prepared by a restorer, and its alpha prepared by the same restorer.
 
-    Alpha is an own pass: the plane as a grey picture. Where alpha is 0 the colours are unknown, and a network would draw
-    them into the visible edge; they are replaced by those of the nearest visible pixel first.
+    Alpha is an own pass: the plane as a grey picture, with no invented detail, which would fray its edges. Where alpha is 0 the
+    colours are unknown, and a network would draw them into the visible edge; they are replaced by those of the nearest visible
+    pixel first.
     """
 
     def __init__(self, restorer: Restorer, picture: Picture, outscale: float, run: Run) -> None:
@@ -31,6 +32,7 @@ class PreparedPicture:
         alpha = picture.alpha
         self.lr = to_tensor(picture.rgb if alpha is None else _bleed(picture.rgb, alpha))
         self.colours = prepare_at(restorer, Source(self.lr), outscale, run)
+        self._faithful = Setting({"semantic": 0.0} if restorer.info.control("semantic") else {})
         self._alpha: Prepared | float | None = None
         if alpha is not None and alpha.min() == alpha.max():
             self._alpha = float(alpha.flat[0]) / np.iinfo(alpha.dtype).max
@@ -98,7 +100,7 @@ class PreparedPicture:
             return None
         if isinstance(self._alpha, float):
             return torch.full((1, 1, box.height, box.width), self._alpha)
-        return self._alpha.render(Setting(), run, box).mean(dim=1, keepdim=True).clamp(0, 1)
+        return self._alpha.render(self._faithful, run, box).mean(dim=1, keepdim=True).clamp(0, 1)
 
     def _strips(
         self, setting: Setting, run: Run, layout: Layout, seen: Callable[[int, np.ndarray], None] | None

@@ -46,6 +46,8 @@ _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
 _OF_PRESET = ("preset", "under", "degradation", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
 _SCROLL = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
+# A check that was asked for before the start must not answer after it, and empty what the start had to say.
+_IN_TURN: dict[str, Any] = {"concurrency_id": "form", "concurrency_limit": 1}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -60,7 +62,7 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     checked = [shown["pictures"], shown["settings"], shown["report"], shown["forecast"]]
 
     def weigh(event: Callable[..., Any]) -> None:
-        seen = event(_preflight, inputs, checked, trigger_mode="always_last", concurrency_limit=4, **_PRIVATE)
+        seen = event(_preflight, inputs, checked, trigger_mode="always_last", **_IN_TURN, **_PRIVATE)
         seen.success(_measure, inputs, shown["forecast"], concurrency_id="model", trigger_mode="always_last", **_PRIVATE)
 
     for name, component in form.items():
@@ -80,7 +82,7 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     )
     problems, started = [shown[place] for place in _PLACES], gr.State(None)
     begun = start.click(lambda: gr.update(value="Starting…", interactive=False), None, start, queue=False, **_PRIVATE)
-    ran = begun.then(_start, inputs, [*problems, form["name"], started], concurrency_limit=4, **_PRIVATE)
+    ran = begun.then(_start, inputs, [*problems, form["name"], started], **_IN_TURN, **_PRIVATE)
     ran.then(sessions.bind(look), [started, watch.log, watch.seen], watch.outputs, **TURN, **_PRIVATE)
     ended = ran.then(lambda: gr.update(value="Start training", interactive=True), None, start, queue=False, **_PRIVATE)
     ended.then(None, None, None, js=_SCROLL, api_visibility="private")
