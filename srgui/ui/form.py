@@ -27,6 +27,7 @@ Place = Literal["pictures", "name", "settings"]
 Stamp = tuple[str, int]
 
 SUGGESTED = "my-adapter"
+NO_PICTURE = "there is no picture yet; drop some into the box, or name a folder"
 _TRAINABLE = ("spandrel", "srcnn")
 _LISTED = 5  # problems of a kind that are shown at once
 _GROUPS: Mapping[Kind, str] = {
@@ -171,7 +172,7 @@ def check(form: Form) -> Check:
         found.problems["settings"] = str(error)
     try:
         if not form.uploads and not form.folder.strip():
-            raise InputError("there is no picture yet; drop some into the box, or name a folder")
+            raise InputError(NO_PICTURE)
         folder_named(form.folder)
     except InputError as error:
         found.problems["pictures"] = str(error)

@@ -16,6 +16,7 @@ from srgui.protocol import Run
 from srgui.training import jobs
 from srgui.training.presets import PRESETS
 from srgui.ui.form import (
+    NO_PICTURE,
     Form,
     Place,
     check,
@@ -46,8 +47,6 @@ _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
 _OF_PRESET = ("preset", "under", "degradation", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
 _SCROLL = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
-# A check that was asked for before the start must not answer after it, and empty what the start had to say.
-_IN_TURN: dict[str, Any] = {"concurrency_id": "form", "concurrency_limit": 1}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -62,7 +61,7 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     checked = [shown["pictures"], shown["settings"], shown["report"], shown["forecast"]]
 
     def weigh(event: Callable[..., Any]) -> None:
-        seen = event(_preflight, inputs, checked, trigger_mode="always_last", **_IN_TURN, **_PRIVATE)
+        seen = event(_preflight, [shown["pictures"], *inputs], checked, trigger_mode="always_last", concurrency_limit=4, **_PRIVATE)
         seen.success(_measure, inputs, shown["forecast"], concurrency_id="model", trigger_mode="always_last", **_PRIVATE)
 
     for name, component in form.items():
@@ -82,7 +81,7 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     )
     problems, started = [shown[place] for place in _PLACES], gr.State(None)
     begun = start.click(lambda: gr.update(value="Starting…", interactive=False), None, start, queue=False, **_PRIVATE)
-    ran = begun.then(_start, inputs, [*problems, form["name"], started], **_IN_TURN, **_PRIVATE)
+    ran = begun.then(_start, inputs, [*problems, form["name"], started], concurrency_limit=4, **_PRIVATE)
     ran.then(sessions.bind(look), [started, watch.log, watch.seen], watch.outputs, **TURN, **_PRIVATE)
     ended = ran.then(lambda: gr.update(value="Start training", interactive=True), None, start, queue=False, **_PRIVATE)
     ended.then(None, None, None, js=_SCROLL, api_visibility="private")
@@ -214,11 +213,12 @@ def _under(preset: str, model: str) -> Any:
     return gr.update(choices=choices, value=choices[0][1] if choices else None, visible=PRESETS[preset].on_pixel)
 
 
-def _preflight(*values: Any) -> Iterator[tuple[Any, ...]]:
-    """Read the pictures, and say what is wrong with them and with the settings."""
+def _preflight(told: str | None, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """Read the pictures, and say what is wrong with them and with the settings; ``told``: what was said of the pictures."""
     form = Form(*values)
     if not form.uploads and not form.folder.strip():
-        yield "", "", "", "<p>Choose pictures to see what it will take.</p>"
+        # A field that is left, for the start button say, asks for a check as well: that must not wipe out the answer.
+        yield told if told and NO_PICTURE in told else "", "", "", "<p>Choose pictures to see what it will take.</p>"
         return
     yield gr.skip(), gr.skip(), gr.skip(), status_html(Status("Reading the pictures…"))
     found = check(form)

@@ -116,7 +116,7 @@ def test_a_dropped_result_brings_its_controls_back(page, tmp_path):
     page.reload()
     page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
     page.set_input_files("#pictures input[type=file]", file)
-    page.wait_for_selector("#stale >> text=The settings of result.png are restored")
+    page.wait_for_selector("#restored >> text=The settings of result.png are restored")
     page.wait_for_function("() => document.querySelector('#scale input').value === '3'")
     page.click("#pictures button[aria-label='Clear']")
     upscale(page, PHOTO)
