@@ -27,7 +27,6 @@ Place = Literal["pictures", "name", "settings"]
 Stamp = tuple[str, int]
 
 SUGGESTED = "my-adapter"
-NO_PICTURE = "there is no picture yet; drop some into the box, or name a folder"
 _TRAINABLE = ("spandrel", "srcnn")
 _LISTED = 5  # problems of a kind that are shown at once
 _GROUPS: Mapping[Kind, str] = {
@@ -172,7 +171,7 @@ def check(form: Form) -> Check:
         found.problems["settings"] = str(error)
     try:
         if not form.uploads and not form.folder.strip():
-            raise InputError(NO_PICTURE)
+            raise InputError("there is no picture yet; drop some into the box, or name a folder")
         folder_named(form.folder)
     except InputError as error:
         found.problems["pictures"] = str(error)

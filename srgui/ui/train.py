@@ -16,7 +16,6 @@ from srgui.protocol import Run
 from srgui.training import jobs
 from srgui.training.presets import PRESETS
 from srgui.ui.form import (
-    NO_PICTURE,
     Form,
     Place,
     check,
@@ -61,7 +60,7 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     checked = [shown["pictures"], shown["settings"], shown["report"], shown["forecast"]]
 
     def weigh(event: Callable[..., Any]) -> None:
-        seen = event(_preflight, [shown["pictures"], *inputs], checked, trigger_mode="always_last", concurrency_limit=4, **_PRIVATE)
+        seen = event(_preflight, inputs, checked, trigger_mode="always_last", concurrency_limit=4, **_PRIVATE)
         seen.success(_measure, inputs, shown["forecast"], concurrency_id="model", trigger_mode="always_last", **_PRIVATE)
 
     for name, component in form.items():
@@ -69,14 +68,17 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
             weigh(component.change)
         elif name not in ("name", "title", "licence", "preset"):
             text = isinstance(component, (gr.Textbox, gr.Number))
-            for event in (component.submit, component.blur) if text else (component.input,):
+            # A dropdown tells of an input whenever it is left, of a change only when there is one.
+            for event in (component.submit, component.blur) if text else (component.change,):
                 weigh(event)
-    form["model"].input(_under, [form["preset"], form["model"]], form["under"], queue=False, **_PRIVATE)
-    weigh(form["preset"].input(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
+    for event in (form["pictures"].change, form["folder"].input):
+        event(lambda: "", None, shown["pictures"], queue=False, **_PRIVATE)
+    form["model"].change(_under, [form["preset"], form["model"]], form["under"], queue=False, **_PRIVATE)
+    weigh(form["preset"].change(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
     # Gradio tells of an input only when something else happens on the page, so the last one is told by leaving the field.
     for event in (form["name"].input, form["name"].blur):
         event(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="multiple", **_PRIVATE)
-    form["degradation"].input(
+    form["degradation"].change(
         lambda choice: gr.update(visible=choice == CUSTOM), form["degradation"], form["ranges"], queue=False, **_PRIVATE
     )
     problems, started = [shown[place] for place in _PLACES], gr.State(None)
@@ -213,12 +215,12 @@ def _under(preset: str, model: str) -> Any:
     return gr.update(choices=choices, value=choices[0][1] if choices else None, visible=PRESETS[preset].on_pixel)
 
 
-def _preflight(told: str | None, *values: Any) -> Iterator[tuple[Any, ...]]:
-    """Read the pictures, and say what is wrong with them and with the settings; ``told``: what was said of the pictures."""
+def _preflight(*values: Any) -> Iterator[tuple[Any, ...]]:
+    """Read the pictures, and say what is wrong with them and with the settings."""
     form = Form(*values)
     if not form.uploads and not form.folder.strip():
-        # A field that is left, for the start button say, asks for a check as well: that must not wipe out the answer.
-        yield told if told and NO_PICTURE in told else "", "", "", "<p>Choose pictures to see what it will take.</p>"
+        # A field that is left for the start button asks for a check as well, which must not wipe out what starting had to say.
+        yield gr.skip(), "", "", "<p>Choose pictures to see what it will take.</p>"
         return
     yield gr.skip(), gr.skip(), gr.skip(), status_html(Status("Reading the pictures…"))
     found = check(form)
