@@ -18,6 +18,9 @@ KNOWN = "() => document.querySelectorAll('.sv-plane [data-key]').length >= 20"
 
 def upscale(page, *files: Path, reference: bool = False) -> None:
     page.set_input_files("#pictures input[type=file]", files)
+    page.wait_for_function(
+        f"(names) => {VIEWER}.items.map(({{ name }}) => name).join() === names", arg=",".join(f.name for f in files)
+    )
     if reference:
         page.get_by_text("Measure against a reference").click()
         page.get_by_label("My picture is the HR: shrink it first").click()
@@ -119,6 +122,7 @@ def test_a_dropped_result_brings_its_controls_back(page, tmp_path):
     page.wait_for_selector("#restored >> text=The settings of result.png are restored")
     page.wait_for_function("() => document.querySelector('#scale input').value === '3'")
     page.click("#pictures button[aria-label='Clear']")
+    page.wait_for_selector("#start:disabled")
     upscale(page, PHOTO)
     page.wait_for_selector(".sv-scales input[name=semantic]")
     assert values(page) == {"pixel": 0.9, "semantic": 0.35}
