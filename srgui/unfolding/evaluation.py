@@ -88,12 +88,13 @@ def _row(network: Unfolding, example: Example, beside: Baselines) -> dict[str, A
     with torch.inference_mode():
         pictures = [picture[..., :height, :width] for picture in network.outputs(example.given)]
         others = {name: make(example)[..., :height, :width] for name, make in beside.items()}
-    stages = [measure(task, picture.clone(), example.truth, example.border) for picture in pictures]
+    against = example.truth, example.border
+    stages = [measure(task, picture.clone(), *against, similarity=False)["psnr"] for picture in pictures]
     return {
         "name": example.name,
-        **stages[-1],
-        "stages": [scores["psnr"] for scores in stages],
-        "baselines": {name: measure(task, picture.clone(), example.truth, example.border) for name, picture in others.items()},
+        **measure(task, pictures[-1].clone(), *against),
+        "stages": stages,
+        "baselines": {name: measure(task, picture.clone(), *against) for name, picture in others.items()},
     }
 
 

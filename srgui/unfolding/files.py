@@ -15,7 +15,7 @@ from torch import Tensor
 from srgui.errors import InputError, ModelError, OutputError, near
 from srgui.models.cards import Card, read_card
 from srgui.places import ASSETS, home
-from srgui.unfolding.design import read_design
+from srgui.unfolding.design import Design, read_design
 from srgui.unfolding.network import Unfolding
 
 FAMILY = "lorun"
@@ -58,6 +58,11 @@ def find(model: str) -> Card:
 def settings(card: Card) -> dict[str, Setting]:
     """By name, in the card's order."""
     return {name: Setting(name, part.path) for name, part in card.parts.items() if name != BACKBONE}
+
+
+def setting_of(design: Design) -> str:
+    """The name of a network's setting: the ratio of CS in percent, else the task."""
+    return f"{design.ratio:g}" if design.task == "cs" else design.task
 
 
 def load(card: Card, setting: str | None = None) -> Unfolding:

@@ -35,13 +35,14 @@ class Example:
     border: int = 0
 
 
-def measure(task: TaskName, picture: Tensor, truth: Tensor, border: int) -> Scores:
+def measure(task: TaskName, picture: Tensor, truth: Tensor, border: int, *, similarity: bool = True) -> Scores:
     """``psnr`` in dB and ``ssim`` in the task's protocol.
 
     SR: over RGB, rounded to 8 bits, with a border cropped. CS: of the luminance, clipped, not rounded. CASSI: means over bands.
 
     Args:
         picture, truth: (1, C, H, W).
+        similarity: whether ``ssim``, which takes much longer, is wanted.
     """
     if task == "sr":
         pairs = [(round_to_8bit(picture), truth)]
@@ -50,8 +51,11 @@ def measure(task: TaskName, picture: Tensor, truth: Tensor, border: int) -> Scor
         pairs = [
             (clipped[:, c : c + 1].expand(-1, 3, -1, -1), truth[:, c : c + 1].expand(-1, 3, -1, -1)) for c in range(truth.shape[1])
         ]
-    values = [[metric(a, b, channel="RGB", crop_border=border) for a, b in pairs] for metric in (psnr, ssim)]
-    return {"psnr": float(np.mean(values[0])), "ssim": float(np.mean(values[1]))}
+    compared = {"psnr": psnr, "ssim": ssim} if similarity else {"psnr": psnr}
+    return {
+        name: float(np.mean([metric(a, b, channel="RGB", crop_border=border) for a, b in pairs]))
+        for name, metric in compared.items()
+    }
 
 
 class Held:
@@ -71,7 +75,7 @@ class Held:
             with torch.inference_mode():
                 picture = network({name: tensor.to(_device(network)) for name, tensor in example.given.items()}).cpu()
             picture = picture.clone()  # no inference tensor: scores are computed outside
-            scores.append(measure(self.design.task, picture, example.truth, example.border))
+            scores.append(measure(self.design.task, picture, example.truth, example.border, similarity=False))
             results.append(shown({"x": picture}))
         return {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}, results
 

@@ -13,18 +13,22 @@ from accelerate import Accelerator
 
 from srgui.errors import InputError, OutputError
 from srgui.protocol import Run
+from srgui.training.checkpoint import FILE
 from srgui.training.learner import holding
 from srgui.training.pairs import digest as pictures_digest
 from srgui.training.preflight import Item, inspect, split
 from srgui.training.recipe import Recipe, changed
 from srgui.training.trainer import Outcome, Task, Tell, Trainer
-from srgui.unfolding.design import Design
-from srgui.unfolding.files import digest
+from srgui.unfolding.design import Design, read_design
+from srgui.unfolding.files import digest, setting_of
 from srgui.unfolding.judge import Held, held_out
 from srgui.unfolding.network import Solver, Unfolding
 from srgui.unfolding.principal import principal_rows
 from srgui.unfolding.recipes import recipe_for
 from srgui.unfolding.samples import Crops, make_samples
+from srgui.unfolding.sensing import CsSensing
+
+_CROPS = 64  # from which a learned Phi starts
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def _learn(
     seen = pictures_digest([item.path for item in train])
     identity = {"design": design.as_dict(), "pictures": seen, "start": digest(network)}
     task = Task(Solver(network), recipe, samples, len(train), Held(design, held_out(design, held)), identity)
-    place = order.folder / f"phase-{number}-{design.sharing}"
+    place = place_of(order.folder, design, number)
     outcome = Trainer(task, place, computer, order.workers).train(run, tell)
     _note(place, design, recipe)
     with holding(outcome.model, outcome.weights):
@@ -118,10 +122,9 @@ def _learn(
 def begin(design: Design, seed: int, backbone: Unfolding | None, samples: Crops) -> Unfolding:
     """What a training starts from: the backbone's weights, or random ones, and for CS a Phi that suits photographs."""
     network = Unfolding(design, seed)
-    phi = getattr(network.sensing, "phi", None)
-    if phi is not None and design.phi == "learned":
-        with torch.no_grad():
-            phi.copy_(principal_rows((samples[number][1] for number in range(64)), len(phi)))
+    if isinstance(network.sensing, CsSensing) and design.phi == "learned":
+        crops = (samples[number][1] for number in range(_CROPS))
+        network.sensing.measure_with(principal_rows(crops, len(network.sensing.matrix)))
     if backbone is not None:
         network.start_from(backbone)
     return network
@@ -145,19 +148,22 @@ def _note(place: Path, design: Design, recipe: Recipe) -> None:
         raise OutputError(f"{place} cannot be written: {error.strerror}; free some space and resume") from error
 
 
+def place_of(folder: Path, design: Design, phase: int) -> Path:
+    """Where a phase keeps its checkpoint; settings of one backbone have places of their own."""
+    return folder / f"phase-{phase}-{design.sharing}{f'-{setting_of(design)}' if phase == 2 else ''}"
+
+
 def resumed(folder: Path, sharing: str, phase: int) -> Unfolding:
     """The best weights so far of a training in ``folder``, running or ended.
 
     Raises:
         InputError: there is none.
     """
-    place = folder / f"phase-{phase}-{sharing}"
-    path = place / "checkpoint.pt"
-    if not path.is_file():
-        raise InputError(f"{place} holds no checkpoint; train there first")
+    places = sorted(folder.glob(f"phase-{phase}-{sharing}*/{FILE}"))
+    if not places:
+        raise InputError(f"{folder} holds no checkpoint of phase {phase}, {sharing}; train there first")
+    path = places[0]
     content = torch.load(path, weights_only=True, map_location="cpu")
-    from srgui.unfolding.design import read_design
-
     network = Unfolding(read_design(content["identity"]["design"]))
     network.load_state_dict(content["best"], strict=False)
     return network

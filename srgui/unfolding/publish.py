@@ -9,17 +9,11 @@ from typing import Any
 
 from srgui import __version__
 from srgui.models.cards import SCHEMA
-from srgui.unfolding.design import Design
-from srgui.unfolding.files import BACKBONE, FAMILY, write
+from srgui.unfolding.files import BACKBONE, FAMILY, setting_of, write
 from srgui.unfolding.learning import Phase
 from srgui.unfolding.network import Unfolding
 
 TITLES = {"sr": "LoRun super-resolution", "cs": "LoRun compressive sensing", "cassi": "LoRun spectral imaging"}
-
-
-def setting_of(design: Design) -> str:
-    """The name of a network's setting: the ratio of CS in percent, else the task."""
-    return f"{design.ratio:g}" if design.task == "cs" else design.task
 
 
 def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str, Any]:

@@ -121,11 +121,14 @@ def enlarged(y: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class CsSensing(Sensing):
-    """One matrix Phi, learned or fixed, that travels with the weights."""
+    """One matrix Phi, learned or fixed, that travels with the weights.
+
+    It is kept as a vector of entries around 1, so that an optimizer takes it for no layer and its steps are small beside it.
+    """
 
     def __init__(self, design: Design) -> None:
         super().__init__()
-        self.phi = nn.Parameter(random_rows(measurements(design.ratio)), requires_grad=design.phi == "learned")
+        self.phi = nn.Parameter(random_rows(measurements(design.ratio)).flatten() * BLOCK, requires_grad=design.phi == "learned")
         self.fixed = design.phi == "fixed"
         self.learned = Learned(design.stages)
 
@@ -134,7 +137,17 @@ class CsSensing(Sensing):
 
     def at(self, size: tuple[int, int]) -> BlockSensing:
         """The operator for pictures of a size."""
-        return BlockSensing(self.phi, size, self.fixed)
+        return BlockSensing(self.matrix, size, self.fixed)
+
+    @property
+    def matrix(self) -> Tensor:
+        """(M, 1024)."""
+        return self.phi.view(-1, BLOCK**2) / BLOCK
+
+    @torch.no_grad()
+    def measure_with(self, rows: Tensor) -> None:
+        """Take over a matrix (M, 1024)."""
+        self.phi.copy_(rows.flatten() * BLOCK)
 
     def operator(self, given: Given) -> Operator:
         y = given["y"]
