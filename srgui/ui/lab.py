@@ -219,8 +219,7 @@ def _shown(sessions: Sessions, session: str, found: Experiment) -> tuple[Any, ..
     sessions.shelf.drop(lab_of(session))
     entry = sessions.shelf.put(Entry(lab_of(session), found.name, _layers(found, last, 0), labels=_labels(found, last)))
     sessions.keep_experiment(session, found, entry)
-    notes = "".join(f" {notice[0].upper()}{notice[1:]}." for notice in found.notices)
-    text = f"{last} stages.{notes}"
+    text = "; ".join([f"{last} stages", *found.notices]) + "."
     scenes = found.asked.task == "cassi"
     return (
         viewer_value([entry]),
