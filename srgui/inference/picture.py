@@ -49,7 +49,7 @@ class PreparedPicture:
         values = self.colours.render(setting, run, box).clamp(0, 1)
         alpha = self._render_alpha(run, box)
         if layout.channels <= 2:
-            values = (values * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+            values = to_grey(values)
         if alpha is not None:
             values = torch.cat([values, alpha], dim=1) if layout.channels % 2 == 0 else values * alpha + (1 - alpha)
         return to_samples(values, layout.depth)
@@ -114,6 +114,11 @@ class PreparedPicture:
                 seen(top, strip)
             yield strip
             run.progress("strips", index + 1, total)
+
+
+def to_grey(values: Tensor) -> Tensor:
+    """The luma of (1, 3, H, W), as grey pictures are saved: (1, 1, H, W)."""
+    return (values * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def _bleed(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ _ABOUT = {
     "cs": "Each block of 32 × 32 pixels is seen through a few weighted sums only.",
     "cassi": "A coded aperture and a prism put 28 bands into one grey snapshot (CASSI). The spectra of photographs are made up.",
 }
+_NOTHING = "<strong>Nothing is reconstructed yet</strong><span>Choose a picture, and press Reconstruct</span>"
 _FILE, _DRAWN, _CAMERA = "file", "drawn", "camera"
 _KINDS = ["Gaussian"] * 4 + ["tilted Gaussian"] * 4 + ["motion"] * 4
 _KERNELS = [
@@ -90,7 +91,7 @@ def lab_tab(sessions: Sessions) -> None:
                 start = gr.Button("Reconstruct", variant="primary", elem_id="lab-start")
                 cancel = gr.Button("Cancel", elem_id="lab-cancel", scale=0)
         with gr.Column(scale=1, min_width=320, elem_classes="outcome"):
-            view = viewer(sessions.shelf, elem_id="lab-viewer")
+            view = viewer(sessions.shelf, elem_id="lab-viewer", empty=_NOTHING)
             stage = gr.Slider(
                 0, 1, value=1, step=1, label="Stage", info="0 is where the solver starts.", visible=False, elem_id="lab-stage"
             )

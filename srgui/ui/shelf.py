@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from srgui.images import Layout, Picture, encode_png
-from srgui.inference.picture import PreparedPicture
+from srgui.inference.picture import PreparedPicture, to_grey
 from srgui.protocol import Box, Run, Setting
 from srgui.survey import Survey
 
@@ -113,6 +113,8 @@ class CornerLayer:
     def read(self, box: Box, level: int) -> np.ndarray:
         with self._lock:
             values = self._prepared.colours.render(self._setting, Run(), box)
+        if self._prepared.picture.grey:
+            values = to_grey(values).expand(-1, 3, -1, -1)
         return encode_corner(avg_pool2d(values, 2**level, ceil_mode=True, count_include_pad=False) if level else values)
 
     def close(self) -> None:
