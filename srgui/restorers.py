@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from srgui.device import pick
 from srgui.errors import ModelError, near
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
+from srgui.models.requirements import check_packages
 from srgui.protocol import Restorer
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ FAMILIES = {
     "spandrel": "srgui.inference.pixel:PixelRestorer",
     "srcnn": "srgui.inference.pixel:PixelRestorer",
     "bicubic": "srgui.inference.pixel:BicubicRestorer",
+    "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
 }
 
 
@@ -95,6 +97,7 @@ def open_network(model: str) -> tuple[Card, Network]:
 def _present(card: Card) -> Card:
     if card.family not in FAMILIES:
         raise ModelError(f"{card.id} is of the unknown family {card.family!r}; update srgui. {near(card.family, FAMILIES)}")
+    check_packages(card.family)
     if not card.present:
         raise ModelError(f"the weights of {card.id} are not on this machine; {card.remedy}")
     return card
