@@ -81,7 +81,7 @@ class PisaRestorer:
         if semantic:
             networks["eps_pix"] = attach_live(base.unet, others)
         weights, controls = (pair_weights, CONTROLS) if semantic else (single_weights, CONTROLS[:1])
-        self.base, self.tile = base, tile
+        self.base, self.own, self.tile = base, own, tile
         self.tiling = tiling or Tiling()
         self.guided = Guided(base, networks, weights, controls, info.scale)
         attached = tuple(Attached(a.card.name, strength, a.card.role, a.digest) for a, strength in adapters)
