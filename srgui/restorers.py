@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from srgui.device import pick
-from srgui.errors import ModelError, near
+from srgui.errors import AdapterError, ModelError, near
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.models.requirements import check_packages
 from srgui.protocol import Restorer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from srgui.inference.made import Made
+    from srgui.lora.adapter import Adapter
     from srgui.models.network import Network
 
 FAMILIES = {
@@ -22,6 +26,12 @@ FAMILIES = {
     "bicubic": "srgui.inference.pixel:BicubicRestorer",
     "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
 }
+
+
+# Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
+ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
+# Families whose base restores nothing without its pair.
+PAIRED = ("pisa-sr",)
 
 
 def open_restorer(
@@ -52,8 +62,8 @@ def open_restorer(
     module, name = FAMILIES[card.family].split(":")
     family = getattr(import_module(module), name)
     loaded = [(load_adapter(name), strength) for name, strength in adapters]
-    if pair and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
-        loaded += [(load_adapter(name), 1.0) for name in card.pair]
+    if (pair or card.family in PAIRED) and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
+        loaded += [(_of_pair(card, name), 1.0) for name in card.pair]
     restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
     return restorer
 
@@ -92,6 +102,47 @@ def open_network(model: str) -> tuple[Card, Network]:
     if "weights" not in card.parts:
         raise ModelError(f"{card.id} is not a network with weights; choose one such as {DEFAULT_MODEL}")
     return card, load_network(card.parts["weights"].path, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What adapters for a model lie on.
+
+    Attributes:
+        module: its shapes are enough to check an adapter; it may be on the meta device.
+        digest: of the base's weights, as adapters name it.
+    """
+
+    card: Card
+    module: nn.Module
+    digest: str | None
+    scale: int
+
+
+def open_adapted(model: str) -> Adapted:
+    """What adapters for a model lie on.
+
+    Raises:
+        ModelError: unknown model, weights missing or unusable, or it cannot be adapted.
+    """
+    card = find_card(model)
+    if card.family not in ADAPTED:
+        card, network = open_network(model)
+        return Adapted(card, network.module, network.digest, network.scale)
+    module, name = ADAPTED[card.family].split(":")
+    part, digest = getattr(import_module(module), name)(_present(card))
+    return Adapted(card, part, digest, card.scale)
+
+
+def _of_pair(card: Card, name: str) -> Adapter:
+    from srgui.lora.catalogue import all_adapters, load_adapter
+
+    if name not in all_adapters() and card.source:
+        raise AdapterError(
+            f"{card.id} needs the adapter {name}, which is not on this machine; get it from {card.source} and bring it in with: "
+            f"python -m srgui adapters import FILE --model {card.id} --name {card.id}"
+        )
+    return load_adapter(name)
 
 
 def _present(card: Card) -> Card:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from srgui.diffusion.memory import Costs, costs_of
 from srgui.errors import ModelError
+from srgui.models.cards import Card
 from srgui.models.load import file_digest
 from srgui.models.requirements import check_packages
 
@@ -135,6 +136,27 @@ def meta_unet(folder: Path) -> nn.Module:
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
         raise _broken(folder / "unet", error) from error
     return unet
+
+
+def adapted_part(card: Card) -> tuple[nn.Module, str]:
+    """What adapters for a model of this room lie on, its UNet without weights, and the digest of its base.
+
+    Raises:
+        ModelError: as :func:`load_base`, or the card names no base.
+    """
+    folder = base_of(card)
+    return meta_unet(folder), folder_digest(folder)
+
+
+def base_of(card: Card) -> Path:
+    """The folder that a card names as its base.
+
+    Raises:
+        ModelError: it names none.
+    """
+    if "base" not in card.parts:
+        raise ModelError(f"the card of {card.id} names no part 'base', which {card.family} needs; mend its card")
+    return card.parts["base"].path
 
 
 def folder_digest(folder: Path) -> str:

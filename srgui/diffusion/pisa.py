@@ -8,18 +8,17 @@ from dataclasses import replace
 
 import torch
 
-from srgui.diffusion.base import StableDiffusion, load_base
+from srgui.diffusion.base import StableDiffusion, base_of, load_base
 from srgui.diffusion.blend import Guided, LatentBlend, Options
 from srgui.diffusion.latents import windows
 from srgui.diffusion.memory import Tiling, budget_on, fitting, operations_per_second
 from srgui.diffusion.sizes import sizes_of
-from srgui.errors import AdapterError, ModelError
+from srgui.errors import AdapterError
 from srgui.inference.engine import Engine
 from srgui.inference.guidance import PIXEL, SEMANTIC
 from srgui.inference.pixel import Strengths, split_pair
 from srgui.lora.adapter import Adapter, check_fits
 from srgui.lora.card import Base
-from srgui.lora.catalogue import load_adapter
 from srgui.lora.files import read_adapter
 from srgui.lora.live import attach_live
 from srgui.lora.pisa import read_pisa
@@ -89,25 +88,17 @@ class PisaRestorer:
 
     @classmethod
     def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PisaRestorer:
-        """Load the card's parts: ``base``, a folder in diffusers' layout, and its pair, from one of
-
-        - ``lora``, PiSA-SR's own file,
-        - ``pixel`` and ``semantic``, two files that srgui wrote,
-        - the names in the card's ``pair``.
-
-        Of these an adapter of the same role in ``adapters`` takes the place. Without any pair it is the plain base.
+        """Load the card's parts: ``base``, a folder in diffusers' layout, and, where the card has them, the pair: ``lora``,
+        PiSA-SR's own file, or ``pixel`` and ``semantic``, two that srgui wrote. An adapter of the same role in ``adapters``
+        takes their place. Without a pair it is the plain base.
 
         Raises:
             ModelError: diffusers is missing, or the base cannot be used.
             AdapterError: an adapter cannot be read, is for another base, or two have the same role in a pair.
         """
-        if "base" not in card.parts:
-            raise ModelError(f"the card of {card.id} names no part 'base', which {card.family} needs; mend its card")
-        base = load_base(card.parts["base"].path, device)
+        base = load_base(base_of(card), device)
         roles = {adapter.card.role for adapter, _ in adapters} & {"pixel", "semantic"}
         own = tuple(adapter for adapter in _own(card, base) if adapter.card.role not in roles)
-        if not own and not roles:
-            adapters = [*adapters, *((load_adapter(name), 1.0) for name in card.pair)]
         info = RestorerInfo(card.id, card.title, card.family, card.scale, card.licence)
         return cls(base, info, adapters, own, tile=engine.tile)
 

@@ -25,7 +25,7 @@ from srgui.lora.delta import Factors, Layer
 from srgui.lora.formats import Settings, from_tensors, read_settings, to_peft
 
 TENSORS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, Any
             with safe_open(path, framework="pt", device="cpu") as file:
                 keys = [] if only_metadata else list(file.keys())
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-        if path.suffix.lower() in _PICKLES:
+        if path.suffix.lower() in PICKLES:
             content = torch.load(path, map_location="cpu", weights_only=True)
             if isinstance(content, dict) and all(isinstance(key, str) for key in content):
                 return content, {}
@@ -173,7 +173,7 @@ def read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, Any
         raise AdapterError(f"{path} cannot be read: {error.strerror or _first_line(error)}; check the path") from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError) as error:
         raise AdapterError(f"{path} is damaged or no file of tensors: {_first_line(error)}; get it again") from error
-    raise AdapterError(f"{path} is no adapter; choose a folder, or a file named .safetensors or {', '.join(_PICKLES)}")
+    raise AdapterError(f"{path} is no adapter; choose a folder, or a file named .safetensors or {', '.join(PICKLES)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -93,11 +93,11 @@ def base(base_folder: Path) -> StableDiffusion:
     return load_base(base_folder, torch.device("cpu"))
 
 
-OFFICIAL = "to_k to_q to_v to_out.0 conv conv1 conv2 conv_in conv_shortcut conv_out proj_out proj_in ff.net.2 ff.net.0.proj".split()
+OFFICIAL = ["to_k", "to_q", "to_v", "to_out.0", "conv", "proj_out", "proj_in", "ff.net.2", "ff.net.0.proj"]
 
 
-def official_layout(unet: torch.nn.Module, ranks: tuple[int, int], seed: int = 5) -> dict[str, Any]:
-    """What PiSA-SR's training saves for ``unet``, with random factors: written from the description of the file."""
+def official_layout(unet: torch.nn.Module, ranks: tuple[int, int], seed: int = 5, cheap: bool = False) -> dict[str, Any]:
+    """What PiSA-SR's training saves for ``unet``, with random factors (zeros if ``cheap``), from the description of the file."""
     generator = torch.Generator().manual_seed(seed)
     content: dict[str, Any] = {"lora_rank_unet_pix": ranks[0], "lora_rank_unet_sem": ranks[1], "state_dict_unet": {}}
     for tag, rank in zip(("pix", "sem"), ranks, strict=True):
@@ -114,7 +114,8 @@ def official_layout(unet: torch.nn.Module, ranks: tuple[int, int], seed: int = 5
             down, up = (rank, *rest), (out, rank, *[1] * (len(rest) - 1))
             for letter, shape, std in (("A", down, 1 / rank), ("B", up, 0.05)):
                 key = f"{module}.lora_{letter}.default_{group}_{tag}.weight"
-                content["state_dict_unet"][key] = torch.randn(shape, generator=generator) * std
+                values = torch.zeros(shape) if cheap else torch.randn(shape, generator=generator) * std
+                content["state_dict_unet"][key] = values
         content |= {f"unet_lora_{group}_modules_{tag}": names for group, names in lists.items()}
     return content
 

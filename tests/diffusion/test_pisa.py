@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -106,7 +107,7 @@ def test_all_tiles_of_a_plane_come_before_the_next_plane(opened: Any, lr: Tensor
     for name, network in restorer.guided.networks.items():
         network.register_forward_pre_hook(lambda *_, name=name: order.append(name))
     restorer.prepare(Source(lr), Run()).render(Setting({"pixel": 0.5}), Run())
-    assert sum(a != b for a, b in zip(order, order[1:], strict=False)) == 1
+    assert sum(a != b for a, b in itertools.pairwise(order)) == 1
 
 
 def test_the_networks_share_the_weights_of_the_base(opened: Any) -> None:
