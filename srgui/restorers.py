@@ -30,6 +30,8 @@ FAMILIES = {
 
 # Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
 ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
+# Families that are no single network: what makes one of them that can be trained.
+TRAINABLE = {"pisa-sr": "srgui.diffusion.training:open_trainable"}
 # Families whose base restores nothing without its pair.
 PAIRED = ("pisa-sr",)
 
@@ -132,6 +134,22 @@ def open_adapted(model: str) -> Adapted:
     module, name = ADAPTED[card.family].split(":")
     part, digest = getattr(import_module(module), name)(_present(card))
     return Adapted(card, part, digest, card.scale)
+
+
+def open_trainable(model: str, beneath: Sequence[tuple[Adapter, float]], prompt: str) -> Network:
+    """A model of one of the families :data:`TRAINABLE` as a network that can be trained.
+
+    Args:
+        beneath: adapters that lie beneath what is trained, frozen.
+        prompt: what the pictures show.
+
+    Raises:
+        ModelError: unknown model, weights missing or unusable. AdapterError: an adapter is for another base.
+    """
+    card = _present(find_card(model))
+    module, name = TRAINABLE[card.family].split(":")
+    network: Network = getattr(import_module(module), name)(card, beneath, prompt)
+    return network
 
 
 def _of_pair(card: Card, name: str) -> Adapter:

@@ -247,10 +247,12 @@ def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
     return module.eval().requires_grad_(False).to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: a training keeps what is encoded for its backward pass
 def _encoded(folder: Path, text: str, width: int) -> Tensor:
     from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
@@ -264,7 +266,8 @@ def _encoded(folder: Path, text: str, width: int) -> Tensor:
         raise ModelError(
             f"the text encoder of {folder} gives {state.shape[-1]} features, and its UNet takes {width}; get the base again"
         )
-    return torch.empty_like(state).copy_(state)
+    encoded: Tensor = state
+    return encoded
 
 
 def _tokens(tokenizer: Any, encoder: Any) -> int:

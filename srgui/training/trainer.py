@@ -191,11 +191,8 @@ class Trainer:
                 group["lr"] = group["peak"] * rate
             optimizer.zero_grad()
         lr, hr = lr.to(device, non_blocking=True), hr.to(device, non_blocking=True)
-        sr = self._network(self.wrapped)(lr)
-        loss = self.objective(self.model, sr, hr)
-        value = float(self.accelerator.reduce(loss.detach(), "mean"))
+        value, sr = self._learn(lr, hr)
         if math.isfinite(value):
-            self.accelerator.backward(loss)
             if recipe.clip:
                 self.accelerator.clip_grad_norm_(list(trainable(self.model).values()), recipe.clip)
             for optimizer in self.optimizers:
@@ -204,6 +201,24 @@ class Trainer:
             self.progress.step += 1
             self._follow()
         return value, rate
+
+    def _learn(self, lr: Tensor, hr: Tensor) -> tuple[float, Tensor]:
+        """Add up the gradients of a batch, some patches at a time; returns the loss, averaged over all processes, and the SR.
+
+        It ends at the first loss that is not finite.
+        """
+        count, some = lr.shape[0], self.task.recipe.micro or lr.shape[0]
+        value, made = 0.0, []
+        for start in range(0, count, some):
+            part = slice(start, start + some)
+            sr = self._network(self.wrapped)(lr[part])
+            loss = self.objective(self.model, sr, hr[part]) * (sr.shape[0] / count)
+            value += float(self.accelerator.reduce(loss.detach(), "mean"))
+            if not math.isfinite(value):
+                break
+            self.accelerator.backward(loss)
+            made.append(sr.detach())
+        return value, torch.cat(made) if made else lr
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -93,6 +93,22 @@ def base(base_folder: Path) -> StableDiffusion:
     return load_base(base_folder, torch.device("cpu"))
 
 
+@pytest.fixture(scope="session")
+def real_unet() -> torch.nn.Module:
+    """Stable Diffusion 2.1's UNet, on the meta device."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        return UNet2DConditionModel(
+            sample_size=64,
+            cross_attention_dim=1024,
+            attention_head_dim=(5, 10, 20, 20),
+            use_linear_projection=True,
+            block_out_channels=(320, 640, 1280, 1280),
+            layers_per_block=2,
+        )
+
+
 OFFICIAL = ["to_k", "to_q", "to_v", "to_out.0", "conv", "proj_out", "proj_in", "ff.net.2", "ff.net.0.proj"]
 
 

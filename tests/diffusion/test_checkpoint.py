@@ -22,39 +22,23 @@ BASE = Base("tiny", "c" * 64)
 Layout = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def real() -> torch.nn.Module:
-    """Stable Diffusion 2.1's UNet, on the meta device."""
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        return UNet2DConditionModel(
-            sample_size=64,
-            cross_attention_dim=1024,
-            attention_head_dim=(5, 10, 20, 20),
-            use_linear_projection=True,
-            block_out_channels=(320, 640, 1280, 1280),
-            layers_per_block=2,
-        )
-
-
-def test_the_real_unet_has_258_modules_in_three_groups(real: torch.nn.Module) -> None:
-    names = pisa_layers(real)
+def test_the_real_unet_has_258_modules_in_three_groups(real_unet: torch.nn.Module) -> None:
+    names = pisa_layers(real_unet)
     groups = [group_of(name) for name in names]
     assert [groups.count(group) for group in ("encoder", "decoder", "others")] == [94, 148, 16]
-    found = report(real, names, Rank("4"), "conv", False)
+    found = report(real_unet, names, Rank("4"), "conv", False)
     assert found.trainable == 4_055_712
     assert found.total == 865_910_724
     assert found.kinds == {"Conv2d": 66, "Linear": 192}
-    layers = adaptable(real)
+    layers = adaptable(real_unet)
     kernels = [tuple(layers[name].weight.shape[2:]) for name in names if layers[name].weight.dim() == 4]
     assert (kernels.count((3, 3)), kernels.count((1, 1))) == (52, 14)
 
 
-def test_a_pair_for_the_real_unet_is_read(real: torch.nn.Module, layout: Layout) -> None:
+def test_a_pair_for_the_real_unet_is_read(real_unet: torch.nn.Module, layout: Layout) -> None:
     """Shapes, names and counts of the published file."""
-    content = layout(real, (4, 4), cheap=True)
-    pixel, semantic = pisa_adapters(content, real, BASE, 4, "test")
+    content = layout(real_unet, (4, 4), cheap=True)
+    pixel, semantic = pisa_adapters(content, real_unet, BASE, 4, "test")
     for adapter, role in ((pixel, "pixel"), (semantic, "semantic")):
         assert adapter.parameters == 4_055_712
         assert len(adapter.factors) == 258
@@ -175,10 +159,10 @@ def test_a_pickle_with_code_is_not_opened(
     assert "must not run" not in capsys.readouterr().out
 
 
-def test_a_pair_for_another_unet_is_refused(pair: dict[str, Any], real: torch.nn.Module) -> None:
+def test_a_pair_for_another_unet_is_refused(pair: dict[str, Any], real_unet: torch.nn.Module) -> None:
     assert is_pisa(pair)
     with pytest.raises(AdapterError, match="does not have|has no tensors"):
-        pisa_adapters(pair, real, BASE, 4, "test")
+        pisa_adapters(pair, real_unet, BASE, 4, "test")
 
 
 def test_a_pair_of_another_text_width_is_refused(base: StableDiffusion, pair: dict[str, Any]) -> None:
