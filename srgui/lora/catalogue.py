@@ -15,8 +15,9 @@ from srgui.errors import AdapterError, OutputError, near
 from srgui.lora.adapter import Adapter, check_fits
 from srgui.lora.card import AdapterCard, Base, read_card
 from srgui.lora.delta import Factors
-from srgui.lora.files import Foreign, card_of, read_adapter, read_foreign, write_adapter, write_file
+from srgui.lora.files import PICKLES, Foreign, card_of, read_adapter, read_foreign, read_tensors, write_adapter, write_file
 from srgui.lora.formats import alpha_of, most_common
+from srgui.lora.pisa import is_pisa, read_pisa
 from srgui.lora.targets import adaptable
 from srgui.places import PLAIN_NAME, ROOT, home, is_plain_name
 
@@ -143,6 +144,21 @@ def import_adapter(
     if card.base.sha256 is None:
         adapter = replace(adapter, card=replace(card, base=base))
     return save_adapter(adapter, name)
+
+
+def import_adapters(
+    path: Path, module: nn.Module, base_id: str, base_sha256: str | None, scale: int, name: str | None = None
+) -> list[AdapterCard]:
+    """As :func:`import_adapter`, but PiSA-SR's file becomes two: ``name-pixel`` and ``name-semantic``.
+
+    Raises:
+        AdapterError, OutputError: as :func:`import_adapter`.
+    """
+    if path.suffix.lower() not in PICKLES or not is_pisa(read_tensors(path)[0]):
+        return [import_adapter(path, module, base_id, base_sha256, scale, name)]
+    pair = read_pisa(path, module, Base(base_id, base_sha256), scale)
+    names = [new_name(f"{name or _name_of(path)}-{adapter.card.role}") for adapter in pair]
+    return [save_adapter(adapter, each) for adapter, each in zip(pair, names, strict=True)]
 
 
 def _name_of(path: Path) -> str:
