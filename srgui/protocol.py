@@ -78,7 +78,11 @@ class Attached:
 
 @dataclass(frozen=True)
 class RestorerInfo:
-    """What a caller may know of a restorer before it runs. ``tile``: the side that was asked for, None if it is chosen."""
+    """What a caller may know of a restorer before it runs.
+
+    ``tile`` is the side that was asked for, None if it is chosen; ``options`` what a :class:`Source` may bring beside the picture
+    for a person to choose, such as a prompt, with the defaults.
+    """
 
     id: str
     title: str
@@ -89,6 +93,7 @@ class RestorerInfo:
     digest: str | None = None
     adapters: tuple[Attached, ...] = ()
     tile: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def control(self, name: str) -> Control | None:
         return next((control for control in self.controls if control.name == name), None)

@@ -57,6 +57,8 @@ def upscale(
         Path | None,
         typer.Option(help="A result of srgui: use its model, adapters, scales, mask, size and tile, but for what is given."),
     ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Of diffusion models: what is in the picture.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Of diffusion models: what shall not be in it.")] = None,
     outscale: Annotated[float | None, typer.Option(help="Factor of the result, up to 16; by default the model's.")] = None,
     tile: Tile = "auto",
     device: Device = "auto",
@@ -71,6 +73,8 @@ def upscale(
     from srgui.restorers import open_restorer, reopen
 
     files = expand(inputs)
+    texts = {"prompt": prompt, "negative_prompt": negative_prompt}
+    options: dict[str, object] = {name: text for name, text in texts.items() if text is not None}
     setting = _setting(given_values(pixel, semantic), given_values(masked_pixel, masked_semantic), mask)
     if like is None:
         pair = bool(setting.values) or mask is not None
@@ -84,12 +88,14 @@ def upscale(
         before = made(like)
         side = read_tile(tile)
         restorer = reopen(before if side is None else replace(before, tile=side), model=model, device=device)
-        setting = _over(before.setting, setting)
+        setting, options = _over(before.setting, setting), {**before.options, **options}
         factor = before.outscale if outscale is None else outscale
     check_outscale(factor, restorer.info.scale)
     tasks = outputs(files, out, factor, format)
     with progress_bar() as run:
-        failed = upscale_files(restorer, tasks, setting, factor, run, quality=quality, overwrite=overwrite, told=_tell)
+        failed = upscale_files(
+            restorer, tasks, setting, factor, run, quality=quality, options=options, overwrite=overwrite, told=_tell
+        )
     finish(len(tasks), failed)
 
 

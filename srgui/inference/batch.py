@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,7 @@ def upscale_files(
     run: Run,
     *,
     quality: int = 95,
+    options: Mapping[str, object] | None = None,
     overwrite: bool = False,
     told: Callable[[Task, tuple[str, ...]], None] = lambda task, notes: None,
 ) -> list[tuple[Path, str]]:
@@ -78,6 +79,7 @@ def upscale_files(
 
     Args:
         setting: values of the restorer's controls; those not given keep their defaults.
+        options: of the restorer, such as a prompt.
         told: called with each task that is done and the notes of its reading.
 
     Returns:
@@ -88,7 +90,7 @@ def upscale_files(
         Cancelled: the outputs already written stay, the one in the making does not.
     """
     setting = complete(setting, restorer.info.controls)
-    settings = Made.by(restorer.info, setting, outscale).as_json()
+    settings = Made.by(restorer.info, setting, outscale, options).as_json()
     sources = [task.input for task in tasks]
     failed = []
     for index, task in enumerate(tasks):
@@ -97,7 +99,7 @@ def upscale_files(
         try:
             check_output(task.output, overwrite=overwrite, inputs=sources)
             picture = read_picture(task.input)
-            prepared = PreparedPicture(restorer, picture, outscale, run)
+            prepared = PreparedPicture(restorer, picture, outscale, run, options)
             try:
                 lost = prepared.save(task.output, setting, run, settings=settings, quality=quality, overwrite=overwrite)
             finally:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srgui.errors import InputError
 from srgui.images import FORMATS, Layout, Picture, layout_of, suffix_of, to_samples, to_tensor, write_picture
 from srgui.inference.outscale import prepare_at
 from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
@@ -27,11 +28,21 @@ class PreparedPicture:
     pixel first.
     """
 
-    def __init__(self, restorer: Restorer, picture: Picture, outscale: float, run: Run) -> None:
+    def __init__(
+        self, restorer: Restorer, picture: Picture, outscale: float, run: Run, options: Mapping[str, object] | None = None
+    ) -> None:
+        """
+        Raises:
+            InputError: an option that this model does not take.
+        """
+        for name in options or {}:
+            if name not in restorer.info.options:
+                known = ", ".join(restorer.info.options) or "none"
+                raise InputError(f"{restorer.info.id} takes no {name.replace('_', ' ')}; it has the options: {known}")
         self.picture = picture
         alpha = picture.alpha
         self.lr = to_tensor(picture.rgb if alpha is None else _bleed(picture.rgb, alpha))
-        self.colours = prepare_at(restorer, Source(self.lr), outscale, run)
+        self.colours = prepare_at(restorer, Source(self.lr, options or {}), outscale, run)
         self._faithful = Setting({"semantic": 0.0} if restorer.info.control("semantic") else {})
         self._alpha: Prepared | float | None = None
         if alpha is not None and alpha.min() == alpha.max():

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from srgui.cli import app
 from srgui.diffusion.memory import Tiling
 from srgui.errors import AdapterError, DownloadError, ModelError
+from srgui.images import read_picture
 from srgui.inference.made import Made
 from srgui.lora.catalogue import load_adapter
 from srgui.lora.files import write_file
@@ -199,3 +200,18 @@ def test_without_a_network_and_a_local_base_the_message_is_one_line(tmp_path: Pa
     with pytest.raises(DownloadError, match="check the network") as refusal:
         download_folder(Part(tmp_path / "base", hub="me/tiny"), Run())
     assert "\n" not in str(refusal.value)
+
+
+def test_a_prompt_is_carried_by_the_result_and_used_again(card: Write, tmp_path: Path, save_png: Callable[..., Path]) -> None:
+    card()
+    source = save_png(tmp_path / "a.png", (9, 12))
+
+    def pixels(name: str, *options: str) -> np.ndarray:
+        assert run("upscale", str(source), "-o", str(tmp_path / name), "-m", "tiny-sd", *options).exit_code == 0
+        return read_picture(tmp_path / name).rgb
+
+    plain, prompted = pixels("plain.png"), pixels("cat.png", "--prompt", "a cat", "--negative-prompt", "blurry")
+    assert not np.array_equal(plain, prompted)
+    again = tmp_path / "again.png"
+    assert run("upscale", str(source), "-o", str(again), "--like", str(tmp_path / "cat.png")).exit_code == 0
+    assert np.array_equal(read_picture(again).rgb, prompted)
