@@ -50,26 +50,28 @@ class Measured:
         return {"name": self.name, **self.model, "bicubic": self.bicubic}
 
 
-def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run) -> float:
+def consistency(prepared: Prepared, setting: Setting, lr: Tensor, run: Run, part: Box | None = None) -> float:
     """LR consistency, dB: PSNR over RGB of ``lr`` and the antialiased bicubic downscale of the rendered picture, clipped.
 
     Works strip by strip, so a large result is never held as floats; equals :func:`srgui.metrics.lr_consistency`.
 
     Args:
         lr: (1, 3, h, w) in [0, 1].
+        part: of the LR picture, where only that counts.
     """
     height, width = lr.shape[-2:]
-    small = Resized(_Clipped(prepared), (height, width))
+    small = Resized(Clipped(prepared), (height, width))
     total = 0.0
-    for top in range(0, height, _ROWS):
-        box = Box(top, 0, min(_ROWS, height - top), width)
+    part = part or Box(0, 0, height, width)
+    for top in range(part.top, part.bottom, _ROWS):
+        box = Box(top, part.left, min(_ROWS, part.bottom - top), part.width)
         total += float((small.render(setting, run, box).double() - lr[(..., *box.slices)].double()).square().sum())
         run.check()
-    mse = total / lr.numel()
+    mse = total / (3 * part.height * part.width)
     return -10 * math.log10(mse) if mse > 0 else math.inf
 
 
-class _Clipped:
+class Clipped:
     """A prepared picture as it is saved: in [0, 1]."""
 
     def __init__(self, inner: Prepared) -> None:

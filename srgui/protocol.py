@@ -78,7 +78,11 @@ class Attached:
 
 @dataclass(frozen=True)
 class RestorerInfo:
-    """What a caller may know of a restorer before it runs."""
+    """What a caller may know of a restorer before it runs.
+
+    ``tile`` is the side that was asked for, None if it is chosen; ``options`` what a :class:`Source` may bring beside the picture
+    for a person to choose, such as a prompt, with the defaults.
+    """
 
     id: str
     title: str
@@ -88,6 +92,8 @@ class RestorerInfo:
     controls: tuple[Control, ...] = ()
     digest: str | None = None
     adapters: tuple[Attached, ...] = ()
+    tile: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def control(self, name: str) -> Control | None:
         return next((control for control in self.controls if control.name == name), None)
@@ -105,7 +111,8 @@ class Source:
 class Setting:
     """Values of the controls by name; a control that is not named keeps its default.
 
-    Where ``mask`` (1, 1, H, W of the result, in [0, 1]) is 1, the values of ``masked`` hold instead.
+    Where ``mask`` (1, 1, h, w, in [0, 1], of any size: it is stretched over the result) is 1, the values of ``masked`` hold
+    instead.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from srgui.device import pick
-from srgui.errors import ModelError, near
+from srgui.errors import AdapterError, ModelError, near
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
+from srgui.models.requirements import check_packages
 from srgui.protocol import Restorer
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from srgui.inference.made import Made
+    from srgui.lora.adapter import Adapter
     from srgui.models.network import Network
 
 FAMILIES = {
@@ -19,7 +25,18 @@ FAMILIES = {
     "srcnn": "srgui.inference.pixel:PixelRestorer",
     "bicubic": "srgui.inference.pixel:BicubicRestorer",
     "lorun": "srgui.unfolding.restorer:LorunRestorer",
+    "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
 }
+
+
+PROMPTED = ("pisa-sr",)  # families that take a prompt beside the picture
+
+# Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
+ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
+# Families that are no single network: what makes one of them that can be trained.
+TRAINABLE = {"pisa-sr": "srgui.diffusion.training:open_trainable"}
+# Families whose base restores nothing without its pair.
+PAIRED = ("pisa-sr",)
 
 
 def open_restorer(
@@ -50,9 +67,29 @@ def open_restorer(
     module, name = FAMILIES[card.family].split(":")
     family = getattr(import_module(module), name)
     loaded = [(load_adapter(name), strength) for name, strength in adapters]
-    if pair and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
-        loaded += [(load_adapter(name), 1.0) for name in card.pair]
+    if (pair or card.family in PAIRED) and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
+        loaded += [(_of_pair(card, name), 1.0) for name in card.pair]
     restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
+    return restorer
+
+
+def reopen(made: Made, *, model: str | None = None, device: str = "auto") -> Restorer:
+    """The restorer that made a result: the same weights and adapters, whatever the adapters are called now.
+
+    Args:
+        model: where the weights are, if not among the models known by their id.
+
+    Raises:
+        ModelError: the model is not there, or has other weights now.
+        AdapterError: an adapter is not on this machine.
+        InputError: as :func:`open_restorer`.
+    """
+    from srgui.lora.catalogue import named
+
+    adapters = [(named(each.name, each.sha256), each.strength) for each in made.adapters]
+    restorer = open_restorer(model or made.model, adapters=adapters, device=device, tile=made.tile)
+    if made.model_sha256 is not None and restorer.info.digest != made.model_sha256:
+        raise ModelError(f"{restorer.info.id} has other weights than those that made this result; give them with --model")
     return restorer
 
 
@@ -79,9 +116,67 @@ def _found(model: str) -> Card:
     return shipped().get(model) or find_card(model)
 
 
+@dataclass(frozen=True)
+class Adapted:
+    """What adapters for a model lie on.
+
+    Attributes:
+        module: its shapes are enough to check an adapter; it may be on the meta device.
+        digest: of the base's weights, as adapters name it.
+    """
+
+    card: Card
+    module: nn.Module
+    digest: str | None
+    scale: int
+
+
+def open_adapted(model: str) -> Adapted:
+    """What adapters for a model lie on.
+
+    Raises:
+        ModelError: unknown model, weights missing or unusable, or it cannot be adapted.
+    """
+    card = find_card(model)
+    if card.family not in ADAPTED:
+        card, network = open_network(model)
+        return Adapted(card, network.module, network.digest, network.scale)
+    module, name = ADAPTED[card.family].split(":")
+    part, digest = getattr(import_module(module), name)(_present(card))
+    return Adapted(card, part, digest, card.scale)
+
+
+def open_trainable(model: str, beneath: Sequence[tuple[Adapter, float]], prompt: str) -> Network:
+    """A model of one of the families :data:`TRAINABLE` as a network that can be trained.
+
+    Args:
+        beneath: adapters that lie beneath what is trained, frozen.
+        prompt: what the pictures show.
+
+    Raises:
+        ModelError: unknown model, weights missing or unusable. AdapterError: an adapter is for another base.
+    """
+    card = _present(find_card(model))
+    module, name = TRAINABLE[card.family].split(":")
+    network: Network = getattr(import_module(module), name)(card, beneath, prompt)
+    return network
+
+
+def _of_pair(card: Card, name: str) -> Adapter:
+    from srgui.lora.catalogue import all_adapters, load_adapter
+
+    if name not in all_adapters() and card.source:
+        raise AdapterError(
+            f"{card.id} needs the adapter {name}, which is not on this machine; get it from {card.source} and bring it in with: "
+            f"python -m srgui adapters import FILE --model {card.id} --name {card.id}"
+        )
+    return load_adapter(name)
+
+
 def _present(card: Card) -> Card:
     if card.family not in FAMILIES:
         raise ModelError(f"{card.id} is of the unknown family {card.family!r}; update srgui. {near(card.family, FAMILIES)}")
+    check_packages(card.family)
     if not card.present:
         raise ModelError(f"the weights of {card.id} are not on this machine; {card.remedy}")
     return card

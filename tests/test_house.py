@@ -28,6 +28,7 @@ ROOMS = (
     ("training",),  # validates with the engine that will run what it trains
     ("unfolding", "diffusion"),
     ("restorers", "evaluation"),
+    ("survey",),
     ("tuning",),
     ("reports",),
     ("ui",),

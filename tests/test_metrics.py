@@ -17,7 +17,7 @@ from torch import Tensor
 from srgui import metrics
 from srgui.degradations import bicubic_lr, crop_to_multiple
 from srgui.errors import InputError, MetricUnavailable
-from srgui.metrics import load_lpips, lr_consistency, psnr, round_to_8bit, ssim, to_y
+from srgui.metrics import load_lpips, lr_consistency, perceptual, psnr, round_to_8bit, ssim, to_y
 from srgui.resample import resize
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -216,7 +216,7 @@ def test_smallest_picture_of_each_backbone(net: metrics.LpipsNet) -> None:
 def no_backbone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty torch.hub folder, and nothing that reaches the network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(metrics, "_probe", lambda url: None)
+    monkeypatch.setattr(perceptual, "_probe", lambda url: None)
     return tmp_path / "hub" / "checkpoints"
 
 
@@ -240,7 +240,7 @@ def test_lpips_offline_tells_the_reason_in_silence(
 
 def test_lpips_does_not_wait_for_a_silent_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(metrics, "_CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(perceptual, "_CONNECT_SECONDS", 0.05)
     released = threading.Event()
 
     def silent(*args: object, **kwargs: object) -> NoReturn:
@@ -270,7 +270,7 @@ def test_lpips_auto_goes_on_where_the_host_refuses_one_file(no_backbone: Path, m
 @needs_backbone
 def test_lpips_can_be_trained_against(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(TORCH_HOME))
-    metrics._load.cache_clear()
+    perceptual._load.cache_clear()
     with torch.inference_mode():
         lpips = load_lpips("squeeze")
     network = lpips.network()
@@ -340,3 +340,14 @@ def test_lpips_refuses_a_broken_backbone(no_backbone: Path, content: bytes) -> N
 def test_unknown_lpips_net_tells_the_near_one() -> None:
     with pytest.raises(InputError, match="Did you mean squeeze"):
         load_lpips("squeez")  # type: ignore[arg-type]
+
+
+def test_sharpness_is_that_of_a_ramp_and_falls_with_blur() -> None:
+    ramp = torch.arange(40.0).expand(1, 3, 30, 40) / 255
+    weight = (65.481 + 128.553 + 24.966) / 255
+    assert metrics.sharpness(ramp) == pytest.approx(weight, rel=1e-5)
+    noise = torch.rand(1, 3, 30, 40, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(noise, 3, 1, 1)
+    assert metrics.sharpness(blurred) < 0.5 * metrics.sharpness(noise)
+    with pytest.raises(MetricUnavailable, match="3 x 3"):
+        metrics.sharpness(noise[..., :2])

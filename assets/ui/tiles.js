@@ -21,12 +21,6 @@ export function tilesIn(rect, width, height, level) {
   return found;
 }
 
-// Keep a picture of `length` samples at `zoom` on screen: centred when it is smaller than the view, else without a gap.
-export function clampOffset(offset, length, zoom, view) {
-  const shown = length * zoom;
-  return shown <= view ? Math.round((view - shown) / 2) : Math.min(0, Math.max(view - shown, offset));
-}
-
 // A least-recently-used cache of decoded tiles. `fetchTile` resolves to the bytes of a PNG. What follows an @ in a layer's
 // name tells its versions apart, and is not sent.
 export class TileCache {

@@ -65,13 +65,13 @@ def adapters_import(
     name: Annotated[str | None, typer.Option(help="Name to give it; by default the file's.")] = None,
     model: Model = DEFAULT_MODEL,
 ) -> None:
-    """Copy an adapter among yours, if it fits the model it is for."""
-    from srgui.lora.catalogue import import_adapter
-    from srgui.restorers import open_network
+    """Copy an adapter among yours, if it fits the model it is for; of PiSA-SR's own file both, as NAME-pixel and NAME-semantic."""
+    from srgui.lora.catalogue import import_adapters
+    from srgui.restorers import open_adapted
 
-    card, network = open_network(model)
-    found = import_adapter(path, network.module, card.id, network.digest, network.scale, name)
-    print(f"{found.name} is ready, for {found.base.id}")
+    to = open_adapted(model)
+    for found in import_adapters(path, to.module, to.card.id, to.digest, to.scale, name):
+        print(f"{found.name} is ready, for {found.base.id}")
 
 
 @app.command("export")

@@ -11,6 +11,7 @@ import typer
 
 from srgui.cli.common import progress_bar
 from srgui.models.cards import find_card, scan
+from srgui.models.requirements import REMEDY, missing_packages
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, download and add models.")
 
@@ -21,9 +22,14 @@ def models_list() -> None:
     cards, problems = scan()
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
+    lacking = False
     for card in cards.values():
         state = "ready" if card.present else "download" if card.downloadable else "incomplete"
+        if missing_packages(card.family):
+            state, lacking = "packages", True
         print(f"{card.id:28} x{card.scale}  {state:10} {card.licence:14} {card.title}")
+    if lacking:
+        print(f"packages: some that these models need are not installed; {REMEDY}", file=sys.stderr)
 
 
 @app.command("show")

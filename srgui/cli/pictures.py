@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ from srgui.models.cards import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from srgui.inference.batch import Task
+    from srgui.protocol import Setting
 
 app = typer.Typer()
 
@@ -39,10 +40,25 @@ def upscale(
         list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders (their pictures, not those of folders in them).")
     ],
     out: Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="A file, or a folder (ends in a separator).")],
-    model: Model = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=f"Id of a model, or path to a card or a weight file; by default {DEFAULT_MODEL}."),
+    ] = None,
     adapter: Adapters = None,
     pixel: Pixel = None,
     semantic: Semantic = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A picture, stretched over the result: where it is white the masked scales hold. Turns on the pair."),
+    ] = None,
+    masked_pixel: Annotated[float | None, typer.Option(help="Fidelity in the mask; by default as outside.")] = None,
+    masked_semantic: Annotated[float | None, typer.Option(help="Generated detail in the mask; by default 0.")] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="A result of srgui: use its model, adapters, scales, mask, size and tile, but for what is given."),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Of diffusion models: what is in the picture.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Of diffusion models: what shall not be in it.")] = None,
     outscale: Annotated[float | None, typer.Option(help="Factor of the result, up to 16; by default the model's.")] = None,
     tile: Tile = "auto",
     device: Device = "auto",
@@ -52,18 +68,53 @@ def upscale(
 ) -> None:
     """Upscale pictures. Bit depth, alpha, ICC profile and EXIF are kept; the settings are embedded in the result."""
     from srgui.inference.batch import expand, outputs, upscale_files
+    from srgui.inference.made import made
     from srgui.inference.outscale import check_outscale
-    from srgui.restorers import open_restorer
+    from srgui.restorers import open_restorer, reopen
 
     files = expand(inputs)
-    given = given_values(pixel, semantic)
-    restorer = open_restorer(model, adapters=read_adapters(adapter), pair=bool(given), device=device, tile=read_tile(tile))
-    factor = restorer.info.scale if outscale is None else outscale
+    texts = {"prompt": prompt, "negative_prompt": negative_prompt}
+    options: dict[str, object] = {name: text for name, text in texts.items() if text is not None}
+    setting = _setting(given_values(pixel, semantic), given_values(masked_pixel, masked_semantic), mask)
+    if like is None:
+        pair = bool(setting.values) or mask is not None
+        restorer = open_restorer(
+            model or DEFAULT_MODEL, adapters=read_adapters(adapter), pair=pair, device=device, tile=read_tile(tile)
+        )
+        factor = restorer.info.scale if outscale is None else outscale
+    else:
+        if adapter:
+            raise InputError("--like brings the adapters of its file; leave --adapter out")
+        before = made(like)
+        side = read_tile(tile)
+        restorer = reopen(before if side is None else replace(before, tile=side), model=model, device=device)
+        setting, options = _over(before.setting, setting), {**before.options, **options}
+        factor = before.outscale if outscale is None else outscale
     check_outscale(factor, restorer.info.scale)
     tasks = outputs(files, out, factor, format)
     with progress_bar() as run:
-        failed = upscale_files(restorer, tasks, given, factor, run, quality=quality, overwrite=overwrite, told=_tell)
+        failed = upscale_files(
+            restorer, tasks, setting, factor, run, quality=quality, options=options, overwrite=overwrite, told=_tell
+        )
     finish(len(tasks), failed)
+
+
+def _setting(values: dict[str, float], masked: dict[str, float], mask: Path | None) -> Setting:
+    from srgui.inference.mask import read_mask
+    from srgui.protocol import Setting
+
+    if mask is None:
+        if masked:
+            raise InputError("--masked-pixel and --masked-semantic hold in a mask; give one with --mask")
+        return Setting(values)
+    return Setting(values, masked or {"semantic": 0.0}, read_mask(mask))
+
+
+def _over(before: Setting, given: Setting) -> Setting:
+    """The setting of a result, with what is given in its place."""
+    values = {**before.values, **given.values}
+    kept = before if given.mask is None else given
+    return replace(kept, values=values)
 
 
 @app.command()

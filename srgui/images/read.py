@@ -86,6 +86,16 @@ def read_picture(path: str | Path) -> Picture:
         return _decode(data).picture(path)
 
 
+def decode_picture(data: bytes, name: str) -> Picture:
+    """As :func:`read_picture`, of a file's content; messages call it ``name``.
+
+    Raises:
+        InputError: it is damaged, not a picture, or too large.
+    """
+    with _reading(Path(name)):
+        return _decode(data).picture(Path(name))
+
+
 def read_settings(path: str | Path) -> Mapping[str, Any] | None:
     """The srgui settings embedded in a file, or None; reads the header only.
 

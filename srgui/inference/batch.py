@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from srgui import __version__
 from srgui.errors import Cancelled, InputError, SrguiError
 from srgui.images import FORMATS, check_output, list_pictures, read_picture
-from srgui.inference.guidance import resolve
+from srgui.inference.guidance import complete
+from srgui.inference.made import Made
 from srgui.inference.picture import PreparedPicture
-from srgui.protocol import Restorer, RestorerInfo, Run, Setting
+from srgui.protocol import Restorer, Run, Setting
 
 
 @dataclass(frozen=True)
@@ -64,33 +63,23 @@ def names(paths: Sequence[Path]) -> list[str]:
     return found
 
 
-def embedded(info: RestorerInfo, values: Mapping[str, float], outscale: float) -> dict[str, Any]:
-    """The settings that a result carries, from which it could be made again."""
-    return {
-        "version": __version__,
-        "model": info.id,
-        "model_sha256": info.digest,
-        "adapters": [asdict(adapter) for adapter in info.adapters],
-        "outscale": outscale,
-        "values": dict(values),
-    }
-
-
 def upscale_files(
     restorer: Restorer,
     tasks: Sequence[Task],
-    values: Mapping[str, float],
+    setting: Setting,
     outscale: float,
     run: Run,
     *,
     quality: int = 95,
+    options: Mapping[str, object] | None = None,
     overwrite: bool = False,
     told: Callable[[Task, tuple[str, ...]], None] = lambda task, notes: None,
 ) -> list[tuple[Path, str]]:
     """Upscale each task's input into its output.
 
     Args:
-        values: of the restorer's controls; those not given keep their defaults.
+        setting: values of the restorer's controls; those not given keep their defaults.
+        options: of the restorer, such as a prompt.
         told: called with each task that is done and the notes of its reading.
 
     Returns:
@@ -100,8 +89,8 @@ def upscale_files(
         InputError: the restorer has no such control, or a value is outside its range.
         Cancelled: the outputs already written stay, the one in the making does not.
     """
-    values = resolve(values, restorer.info.controls)
-    settings = embedded(restorer.info, values, outscale)
+    setting = complete(setting, restorer.info.controls)
+    settings = Made.by(restorer.info, setting, outscale, options).as_json()
     sources = [task.input for task in tasks]
     failed = []
     for index, task in enumerate(tasks):
@@ -110,9 +99,9 @@ def upscale_files(
         try:
             check_output(task.output, overwrite=overwrite, inputs=sources)
             picture = read_picture(task.input)
-            prepared = PreparedPicture(restorer, picture, outscale, run)
+            prepared = PreparedPicture(restorer, picture, outscale, run, options)
             try:
-                lost = prepared.save(task.output, Setting(values), run, settings=settings, quality=quality, overwrite=overwrite)
+                lost = prepared.save(task.output, setting, run, settings=settings, quality=quality, overwrite=overwrite)
             finally:
                 prepared.close()
             told(task, (*picture.notes, *lost))

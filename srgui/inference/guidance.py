@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from srgui.errors import InputError
+from srgui.inference.mask import stretch
 from srgui.inference.planes import Plane
 from srgui.protocol import Box, Control, Run, Setting
 
@@ -75,7 +76,7 @@ class Blend:
         result = self._sum(resolve(setting.values, self._controls), box, run)
         if setting.mask is not None and setting.masked is not None:
             inside = self._sum(resolve({**setting.values, **setting.masked}, self._controls), box, run)
-            result = torch.lerp(result, inside, setting.mask[(..., *box.slices)])
+            result = torch.lerp(result, inside, stretch(setting.mask, self.size, box))
         return result
 
     def close(self) -> None:
@@ -106,6 +107,19 @@ def resolve(values: Mapping[str, float], controls: tuple[Control, ...]) -> Mappi
         if not control.minimum <= value <= control.maximum:
             raise InputError(f"{name} {value:g} is out of range; choose {control.minimum:g} to {control.maximum:g}")
     return {name: values.get(name, control.default) for name, control in known.items()}
+
+
+def complete(setting: Setting, controls: tuple[Control, ...]) -> Setting:
+    """A setting in which every control has its value, inside the mask as well.
+
+    Raises:
+        InputError: as :func:`resolve`, or a mask without values for it, or values without a mask.
+    """
+    if (setting.mask is None) != (setting.masked is None):
+        raise InputError("a mask and the values that hold in it belong together; give both, or neither")
+    values = resolve(setting.values, controls)
+    masked = None if setting.masked is None else resolve({**values, **setting.masked}, controls)
+    return Setting(values, masked, setting.mask)
 
 
 def _choices(known: Mapping[str, Control]) -> str:

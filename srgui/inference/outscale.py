@@ -56,8 +56,6 @@ class Resized:
     def render(self, setting: Setting, run: Run, region: Box | None = None) -> Tensor:
         region = region or Box(0, 0, *self.size)
         at = needed(self._inner.size, self.size, region)
-        if setting.mask is not None:
-            raise InputError("a mask needs the model's own scale; choose it as outscale, or clear the mask")
         return resize_region(self._inner.render(setting, run, at), at, self._inner.size, self.size, region)
 
     def close(self) -> None:

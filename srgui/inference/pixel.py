@@ -35,13 +35,13 @@ class PixelRestorer:
         for adapter, _ in adapters:
             check_fits(network.module, adapter, network.digest)
         self.network, self.engine = network, engine
-        semantic, others = _split(adapters)
+        semantic, others = split_pair(adapters)
         self._pix = _adapted(network, others)
         self._full = _adapted(network, [*others, *semantic]) if semantic else self._pix
         self._weights = pair_weights if semantic else base_weights
         controls = (PIXEL, SEMANTIC) if semantic else (PIXEL,)
         attached = tuple(Attached(a.card.name, strength, a.card.role, a.digest) for a, strength in adapters)
-        self.info = replace(info, controls=controls, digest=network.digest, adapters=attached)
+        self.info = replace(info, controls=controls, digest=network.digest, adapters=attached, tile=engine.tile)
 
     @classmethod
     def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PixelRestorer:
@@ -75,8 +75,12 @@ class PixelRestorer:
         return Blend(planes, self._weights, self.info.controls)
 
 
-def _split(adapters: Strengths) -> tuple[Strengths, Strengths]:
-    """The semantic adapter where there is one, and the others."""
+def split_pair(adapters: Strengths) -> tuple[Strengths, Strengths]:
+    """The semantic adapter where there is one, and the others.
+
+    Raises:
+        AdapterError: two have the same role in a pair.
+    """
     for role in ("pixel", "semantic"):
         found = [adapter.card.name for adapter, _ in adapters if adapter.card.role == role]
         if len(found) > 1:

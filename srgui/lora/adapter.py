@@ -83,6 +83,15 @@ def check_fits(module: nn.Module, adapter: Adapter, base_sha256: str | None) -> 
         )
 
 
+def check_strength(adapter: Adapter, strength: float) -> None:
+    """
+    Raises:
+        AdapterError: ``strength`` is not in [-10, 10].
+    """
+    if not (math.isfinite(strength) and abs(strength) <= STRONGEST):
+        raise AdapterError(f"strength {strength} of {_called(adapter)} is not from -{STRONGEST:g} to {STRONGEST:g}; use one near 1")
+
+
 def _called(adapter: Adapter) -> str:
     return repr(adapter.card.name or adapter.card.title)
 
@@ -116,10 +125,7 @@ def attach(module: nn.Module, parts: Sequence[tuple[Adapter, float]]) -> nn.Modu
         AdapterError: an adapter does not fit (see :func:`check_fits`), or a strength is not in [-10, 10].
     """
     for adapter, strength in parts:
-        if not (math.isfinite(strength) and abs(strength) <= STRONGEST):
-            raise AdapterError(
-                f"strength {strength} of {_called(adapter)} is not from -{STRONGEST:g} to {STRONGEST:g}; use one near 1"
-            )
+        check_strength(adapter, strength)
         check_fits(module, adapter, None)
     # New tensors over the same memory: a layer that assigns its weight's data while it runs would else assign the base's.
     shared: dict[int, object] = {id(t): nn.Parameter(t.detach(), requires_grad=False) for t in module.parameters()}

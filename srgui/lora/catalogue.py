@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from srgui.errors import AdapterError, OutputError, near
 from srgui.lora.adapter import Adapter, check_fits
 from srgui.lora.card import AdapterCard, Base, read_card
 from srgui.lora.delta import Factors
-from srgui.lora.files import Foreign, card_of, read_adapter, read_foreign, write_adapter, write_file
+from srgui.lora.files import PICKLES, Foreign, card_of, read_adapter, read_foreign, read_tensors, write_adapter, write_file
 from srgui.lora.formats import alpha_of, most_common
+from srgui.lora.pisa import is_pisa, read_pisa
 from srgui.lora.targets import adaptable
 from srgui.places import PLAIN_NAME, ROOT, home, is_plain_name
 
@@ -79,6 +81,21 @@ def load_adapter(name: str) -> Adapter:
     return read_adapter(Path(name) if card.path is None else card.path)
 
 
+def named(name: str, digest: str) -> str:
+    """The name that the adapter of this digest (:attr:`Adapter.digest`) has here: ``name``, or another after a renaming.
+
+    Raises:
+        AdapterError: it is not on this machine.
+    """
+    known = all_adapters()
+    for each in [name] * (name in known) + [other for other in known if other != name]:
+        with suppress(AdapterError):  # a damaged one is not the one that is looked for
+            if load_adapter(each).digest == digest:
+                return each
+    here = f"the adapter {name!r} on this machine is another one" if name in known else f"there is no adapter {name!r} here"
+    raise AdapterError(f"{here}; import the one that was used (sha256 {digest[:12]}…)")
+
+
 def new_name(name: str) -> str:
     """``name``, if a new adapter can be called so: it becomes a folder's name.
 
@@ -127,6 +144,21 @@ def import_adapter(
     if card.base.sha256 is None:
         adapter = replace(adapter, card=replace(card, base=base))
     return save_adapter(adapter, name)
+
+
+def import_adapters(
+    path: Path, module: nn.Module, base_id: str, base_sha256: str | None, scale: int, name: str | None = None
+) -> list[AdapterCard]:
+    """As :func:`import_adapter`, but PiSA-SR's file becomes two: ``name-pixel`` and ``name-semantic``.
+
+    Raises:
+        AdapterError, OutputError: as :func:`import_adapter`.
+    """
+    if path.suffix.lower() not in PICKLES or not is_pisa(read_tensors(path)[0]):
+        return [import_adapter(path, module, base_id, base_sha256, scale, name)]
+    pair = read_pisa(path, module, Base(base_id, base_sha256), scale)
+    names = [new_name(f"{name or _name_of(path)}-{adapter.card.role}") for adapter in pair]
+    return [save_adapter(adapter, each) for adapter, each in zip(pair, names, strict=True)]
 
 
 def _name_of(path: Path) -> str:

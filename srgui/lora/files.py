@@ -25,7 +25,7 @@ from srgui.lora.delta import Factors, Layer
 from srgui.lora.formats import Settings, from_tensors, read_settings, to_peft
 
 TENSORS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def read_foreign(path: Path, layers: Mapping[str, Layer] | None) -> Foreign:
         file = next((folder / name for name in (TENSORS, "adapter_model.bin") if (folder / name).is_file()), None)
         if file is None:
             raise AdapterError(f"{path} holds no {TENSORS}; choose the folder or the file of an adapter")
-        tensors, config = _read_tensors(file)[0], _read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
+        tensors, config = read_tensors(file)[0], _read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
         card = read_card(folder) if (folder / CARD).exists() else None
     else:
-        tensors, metadata = _read_tensors(path)
+        tensors, metadata = read_tensors(path)
         config = _parse(metadata["adapter_config"], path) if "adapter_config" in metadata else _of_diffusers(metadata, path)
         card = parse_card(metadata["card"], path, path) if "card" in metadata else None
     try:
@@ -87,7 +87,7 @@ def card_of(path: Path) -> AdapterCard:
     folder = _folder_of(path)
     if folder is not None:
         return read_card(folder)
-    metadata = _read_tensors(path, only_metadata=True)[1]
+    metadata = read_tensors(path, only_metadata=True)[1]
     if "card" not in metadata:
         raise AdapterError(f"{path} has no card; bring it in with: python -m srgui adapters import {path}")
     return parse_card(metadata["card"], path, path)
@@ -149,13 +149,18 @@ def _folder_of(path: Path) -> Path | None:
     return path.parent if path.stem == "adapter_model" and (path.parent / CONFIG).is_file() else None
 
 
-def _read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
+def read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a ``.safetensors`` file, or a pickle without code, holds by name, and the file's metadata.
+
+    Raises:
+        AdapterError: it is none, or is damaged or hostile.
+    """
     try:
         if path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="pt", device="cpu") as file:
                 keys = [] if only_metadata else list(file.keys())
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-        if path.suffix.lower() in _PICKLES:
+        if path.suffix.lower() in PICKLES:
             content = torch.load(path, map_location="cpu", weights_only=True)
             if isinstance(content, dict) and all(isinstance(key, str) for key in content):
                 return content, {}
@@ -168,7 +173,7 @@ def _read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, An
         raise AdapterError(f"{path} cannot be read: {error.strerror or _first_line(error)}; check the path") from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError) as error:
         raise AdapterError(f"{path} is damaged or no file of tensors: {_first_line(error)}; get it again") from error
-    raise AdapterError(f"{path} is no adapter; choose a folder, or a file named .safetensors or {', '.join(_PICKLES)}")
+    raise AdapterError(f"{path} is no adapter; choose a folder, or a file named .safetensors or {', '.join(PICKLES)}")
 
 
 def _first_line(error: Exception) -> str:

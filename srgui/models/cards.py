@@ -21,11 +21,15 @@ _OPTIONAL = {"description": str, "source": str, "trained_on": str, "metrics": di
 
 @dataclass(frozen=True)
 class Part:
-    """One file a model is made of; ``url`` and ``sha256`` where it can be downloaded."""
+    """One file a model is made of; ``url`` and ``sha256`` where it can be downloaded.
+
+    Or a folder in diffusers' layout, with the ``hub`` id under which Hugging Face has it, where it can be downloaded.
+    """
 
     path: Path
     url: str | None = None
     sha256: str | None = None
+    hub: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Card:
 
     @property
     def downloadable(self) -> bool:
-        return all(part.path.exists() or part.url for part in self.parts.values())
+        return all(part.path.exists() or part.url or part.hub for part in self.parts.values())
 
     @property
     def remedy(self) -> str:
@@ -112,9 +116,13 @@ def _part_problems(role: str, part: Any) -> list[str]:
     part = {"file": part} if isinstance(part, str) else part
     if not isinstance(part, dict) or not all(isinstance(value, str) for value in part.values()):
         return [f"part {role} must be a file name, or an object of file, url and sha256"]
-    problems = [f"part {role} has an unknown field {key}" for key in part if key not in ("file", "url", "sha256")]
-    if not is_plain_name(part.get("file", "")):
+    problems = [f"part {role} has an unknown field {key}" for key in part if key not in ("file", "folder", "url", "sha256", "hub")]
+    if "folder" in part and not ({"folder"} == part.keys() and Path(part["folder"]).expanduser().is_absolute()):
+        problems.append(f"the folder of part {role} must be an absolute path, and its only field")
+    if "folder" not in part and not is_plain_name(part.get("file", "")):
         problems.append(f"part {role} must name a file in the card's own folder")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", part.get("hub", "a/b")) or {"hub", "url"} <= part.keys():
+        problems.append(f"the hub id of part {role} must be owner/name, and stand in place of a url")
     if not part.get("url", "https://").startswith(("https://", "http://")):
         problems.append(f"the url of part {role} must begin with https:// or http://")
     if not re.fullmatch("[0-9a-f]{64}", part.get("sha256", "0" * 64)):
@@ -146,9 +154,12 @@ def new_model_name(text: str) -> None:
 def _part(folder: Path, model: str, value: str | Mapping[str, str]) -> Part:
     if isinstance(value, str):
         return Part(folder / value)
+    if "folder" in value:
+        return Part(Path(value["folder"]).expanduser())
     beside = folder / value["file"]
     downloaded = models_folder() / model / value["file"]
-    return Part(beside if beside.exists() or "url" not in value else downloaded, value.get("url"), value.get("sha256"))
+    here = beside.exists() or not {"url", "hub"} & value.keys()
+    return Part(beside if here else downloaded, value.get("url"), value.get("sha256"), value.get("hub"))
 
 
 def models_folder() -> Path:

@@ -17,6 +17,19 @@ from srgui.protocol import Run
 
 _CHUNK = 2**20
 _TIMEOUT = 20
+HUB_FILES = (  # what is used of a Stable Diffusion in diffusers' layout
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
 
 
 def download_model(model: str, run: Run) -> Card:
@@ -30,7 +43,7 @@ def download_model(model: str, run: Run) -> Card:
         raise ModelError(f"unknown model {model!r}. {near(model, cards)}")
     for part in cards[model].parts.values():
         if not part.path.exists():
-            download(part, run)
+            download_folder(part, run) if part.hub else download(part, run)
     return cards[model]
 
 
@@ -68,6 +81,26 @@ def download(part: Part, run: Run) -> None:
         raise DownloadError(
             f"{part.path} cannot be written: {error.strerror}; free some space, or set SRGUI_HOME to another folder"
         ) from error
+
+
+def download_folder(part: Part, run: Run) -> None:
+    """Fetch the Stable Diffusion ``part.hub`` from Hugging Face, or from ``HF_ENDPOINT``, into the folder ``part.path``.
+
+    The folder appears when it is complete; files that are there already are not fetched again.
+
+    Raises:
+        DownloadError: as :func:`download`.
+    """
+    where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{part.hub}/resolve/main"
+    partial = part.path.with_name(part.path.name + ".part")
+    for name in HUB_FILES:
+        file = partial / name
+        if not file.exists():
+            download(Part(file, f"{where}/{name}"), run)
+    try:
+        os.replace(partial, part.path)
+    except OSError as error:
+        raise DownloadError(f"{part.path} cannot be written: {error.strerror}; check its folder's permissions") from error
 
 
 def _fetch(url: str, partial: Path, run: Run) -> None:

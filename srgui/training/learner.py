@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from srgui.errors import InputError, TrainingError
+from srgui.lora.adapter import Adapter, attach
 from srgui.lora.targets import adaptable
 from srgui.lora.trainable import LoraModel, LoraSpec
 from srgui.training.recipe import Recipe
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """A module made of several networks, of which one takes adapters."""
+
+    def adapted(self, spec: LoraSpec, seed: int) -> LoraModel:
+        """What learns: a module that computes what this one does, with trainable factors on the network that takes them."""
+
+    def attached(self, parts: Sequence[tuple[Adapter, float]]) -> nn.Module:
+        """The same with adapters on that network; see :func:`srgui.lora.adapter.attach`."""
 
 
 def learner(module: nn.Module, recipe: Recipe) -> nn.Module:
@@ -23,10 +35,13 @@ def learner(module: nn.Module, recipe: Recipe) -> nn.Module:
     ``module`` itself stays as it is: LoRA leaves its weights alone, and ``full`` works on a copy.
 
     Raises:
-        AdapterError, InputError: the targets match nothing.
+        AdapterError, InputError: the targets match nothing, or the whole of a composite is to be trained.
     """
     if recipe.method == "lora":
-        return LoraModel(module, lora_spec(recipe), recipe.seed)
+        spec = lora_spec(recipe)
+        return module.adapted(spec, recipe.seed) if isinstance(module, Composite) else LoraModel(module, spec, recipe.seed)
+    if isinstance(module, Composite):
+        raise InputError("of this model only adapters can be trained; use a recipe with method lora")
     copy = deepcopy(module).requires_grad_(False)
     free = 0
     for name, parameter in copy.named_parameters():
@@ -37,6 +52,15 @@ def learner(module: nn.Module, recipe: Recipe) -> nn.Module:
         names = ", ".join(name for name, _ in list(module.named_children())[:5])
         raise InputError(f"the targets {', '.join(recipe.targets)} match no layer; this network has {names} and what is below them")
     return copy
+
+
+def adapted_by(module: nn.Module, parts: Sequence[tuple[Adapter, float]]) -> nn.Module:
+    """``module`` with adapters on it, as :func:`srgui.lora.adapter.attach`.
+
+    Raises:
+        AdapterError: one does not fit.
+    """
+    return module.attached(parts) if isinstance(module, Composite) else attach(module, parts)
 
 
 def lora_spec(recipe: Recipe) -> LoraSpec:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from srgui.errors import InputError
 from srgui.lora.trainable import LoraModel
 from srgui.training.discriminator import Discriminator
 from srgui.training.losses import (
@@ -21,6 +22,20 @@ from srgui.training.losses import (
 from srgui.training.recipe import Recipe
 
 
+@runtime_checkable
+class Distilling(Protocol):
+    """A network that can be judged by the diffusion model it was made from."""
+
+    def distil(self, generator: torch.Generator) -> Tensor:
+        """The distillation loss of what it last computed; a scalar."""
+
+
+def _distilling(model: nn.Module) -> Distilling:
+    if not isinstance(model, Distilling):
+        raise InputError("distil is for models on Stable Diffusion, and this is none; set it to 0")
+    return model
+
+
 class Objective:
     """The losses of a recipe; holds the discriminator and its optimizer where there is one.
 
@@ -32,6 +47,7 @@ class Objective:
         self.recipe, self.scale, self.accelerator = recipe, scale, accelerator
         self._pixel = pixel_loss(recipe.loss)
         self._views = torch.Generator().manual_seed(recipe.seed)
+        self._noise = torch.Generator().manual_seed(recipe.seed + accelerator.process_index)
         self.perceptual = load_perceptual(recipe.perceptual_net).to(accelerator.device) if recipe.perceptual else None
         self.discriminator: nn.Module | None = None
         if recipe.adversarial:
@@ -56,6 +72,8 @@ class Objective:
             loss = loss + recipe.adversarial * relativistic_generator_loss(real.detach(), fake)
         if recipe.grid:
             loss = loss + recipe.grid * grid_loss(sr, hr, self.scale)
+        if recipe.distil:
+            loss = loss + recipe.distil * _distilling(model).distil(self._noise)
         if recipe.norm_penalty and isinstance(model, LoraModel):
             loss = loss + recipe.norm_penalty * model.penalty()
         return loss
@@ -85,12 +103,14 @@ class Objective:
             parts.append(f"{recipe.adversarial:g} relativistic adversarial")
         if recipe.grid:
             parts.append(f"{recipe.grid:g} grid")
+        if recipe.distil:
+            parts.append(f"{recipe.distil:g} CSD")
         if recipe.norm_penalty:
             parts.append(f"{recipe.norm_penalty:g} (|A|^2 + |B|^2)")
         return " + ".join(parts)
 
     def state(self) -> dict[str, Any]:
-        views = {"views": self._views.get_state()}
+        views = {"views": self._views.get_state(), "noise": self._noise.get_state()}
         if self.discriminator is None:
             return views
         return {
@@ -101,6 +121,7 @@ class Objective:
 
     def load(self, state: dict[str, Any]) -> None:
         self._views.set_state(state["views"])
+        self._noise.set_state(state["noise"])
         if self.discriminator is not None:
             self.accelerator.unwrap_model(self.discriminator).load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])

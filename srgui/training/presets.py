@@ -126,6 +126,47 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
+# Sun et al. 2024 (PiSA-SR, arXiv 2412.03017), section 4.1 and the released code, whose losses are taken on pictures in [-1, 1]:
+# of a squared error that is four times what it is in [0, 1]. One patch at a time fits a GPU of 24 GB.
+_PISA = Recipe(
+    role="pixel",
+    degradation="realworld",
+    rank="4",
+    alpha=8.0,
+    targets=("*.to_q", "*.to_k", "*.to_v", "*.to_out.0", "*conv*", "*.proj_in", "*.proj_out", "*.ff.net.0.proj", "*.ff.net.2"),
+    patch=128,
+    batch=16,
+    micro=1,
+    loss="mse",
+    content=4.0,
+    lr=5e-5,
+    beta2=0.999,
+    decay=1e-2,
+    schedule="constant",
+    warmup=0,
+    clip=1.0,
+    ema=0.0,
+    steps=4000,
+    validate_every=500,
+    patience=0,
+)
+
+PISA: Mapping[str, Preset] = {
+    "pisa": Preset(
+        _PISA,
+        "pisa-sr",
+        "PiSA-SR: restore (pixel)",
+        "The first of a pair on Stable Diffusion: removes blur, noise and JPEG in one step. Needs a GPU of 24 GB.",
+    ),
+    "pisa-semantic": Preset(
+        replace(_PISA, role="semantic", perceptual=2.0, perceptual_net="lpips-vgg", distil=1.0, steps=8500, metric="lpips"),
+        "pisa-sr",
+        "PiSA-SR: detail (semantic)",
+        "The second, on the pixel adapter: LPIPS, and what Stable Diffusion itself thinks of the result.",
+        on_pixel=True,
+    ),
+}
+
 # Base models from random weights. SRCNN sees pictures already enlarged: its patches are smaller, and its few weights take
 # more steps. A cooldown starts from the model before it and lets the rate fall to zero on smaller patches, into which small
 # and sharp pictures fit; folders named several times are drawn more often.

@@ -24,14 +24,16 @@ class Recipe:
     What learns: ``method`` ``lora`` trains adapters of ``rank`` (an integer, or a percentage as ``10%``; see
     :mod:`srgui.lora`) on the layers whose names match ``targets``; ``full`` trains these layers themselves.
 
-    What is shown: patches of ``patch`` LR pixels, ``batch`` of them over all processes together; with ``resize``, whole
+    What is shown: patches of ``patch`` LR pixels, ``batch`` of them over all processes together, each process taking ``micro``
+    at a time (0: all) and adding up their gradients; with ``resize``, whole
     pictures resized to that many HR pixels on both sides instead. With a ``zoom`` below 1 each picture is also shown shrunk by
     that factor and by its square root, so that what is learned holds for smaller print too. ``degradation`` makes LR from HR,
     and a share ``noisy`` of the LR patches gets strong noise on top.
 
     What is minimised: ``content`` times the ``loss``, plus ``perceptual`` times the distance of features of
     ``perceptual_net``, plus ``adversarial`` times the relativistic loss against a discriminator, plus ``grid`` times the error
-    that repeats with the period of the upsampling, plus ``norm_penalty`` times |A|^2 + |B|^2 of all adapted layers.
+    that repeats with the period of the upsampling, plus ``norm_penalty`` times |A|^2 + |B|^2 of all adapted layers. For models on
+    Stable Diffusion, plus ``distil`` times the classifier score distillation towards ``prompt``, what the pictures show.
 
     With a ``jitter`` the perceptual distance is taken between views of both pictures that are resized by the same random factor
     from 1 - jitter to 1 + jitter and turned alike: a network with strides does not see patterns of its own period, such as the
@@ -60,6 +62,7 @@ class Recipe:
     degradation: str = "bicubic"
     patch: int = 32
     batch: int = 16
+    micro: int = 0
     resize: int = 0
     zoom: float = 1.0
     noisy: float = 0.0
@@ -72,6 +75,8 @@ class Recipe:
     discriminator: int = 64
     grid: float = 0.0
     norm_penalty: float = 0.0
+    distil: float = 0.0
+    prompt: str = ""
     optimizer: Literal["adam", "muon"] = "adam"
     lr: float = 3e-3
     lr_rest: float = 1e-3

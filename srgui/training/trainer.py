@@ -217,11 +217,8 @@ class Trainer:
                 group["lr"] = group["peak"] * rate
             optimizer.zero_grad()
         hr = hr.to(device, non_blocking=True)
-        sr = self._network(self.wrapped)(_moved(given, device))
-        loss = self.objective(self.model, sr, hr)
-        value = float(self.accelerator.reduce(loss.detach(), "mean"))
+        value, sr = self._learn(_moved(given, device), hr)
         if math.isfinite(value):
-            self.accelerator.backward(loss)
             if recipe.clip:
                 self.accelerator.clip_grad_norm_(list(trainable(self.model).values()), recipe.clip)
             for optimizer in self.optimizers:
@@ -230,6 +227,24 @@ class Trainer:
             self.progress.step += 1
             self._follow()
         return value, rate
+
+    def _learn(self, given: Given, hr: Tensor) -> tuple[float, Tensor]:
+        """Add up the gradients of a batch, some patches at a time; returns the loss, averaged over all processes, and the SR.
+
+        It ends at the first loss that is not finite.
+        """
+        count, some = hr.shape[0], self.task.recipe.micro or hr.shape[0]
+        value, made = 0.0, []
+        for start in range(0, count, some):
+            part = slice(start, start + some)
+            sr = self._network(self.wrapped)(_cut(given, part))
+            loss = self.objective(self.model, sr, hr[part]) * (sr.shape[0] / count)
+            value += float(self.accelerator.reduce(loss.detach(), "mean"))
+            if not math.isfinite(value):
+                break
+            self.accelerator.backward(loss)
+            made.append(sr.detach())
+        return value, torch.cat(made) if made else hr
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -289,6 +304,11 @@ def _moved(given: Given, device: torch.device) -> Given:
     if isinstance(given, Tensor):
         return given.to(device, non_blocking=True)
     return {name: tensor.to(device, non_blocking=True) for name, tensor in given.items()}
+
+
+def _cut(given: Given, part: slice) -> Given:
+    """Some of a batch."""
+    return given[part] if isinstance(given, Tensor) else {name: tensor[part] for name, tensor in given.items()}
 
 
 def _better(scores: Scores, best: Scores, metric: str) -> bool:

@@ -21,6 +21,7 @@ from srgui.models.build import build
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.models.load import from_state_dict, load_network, read_state_dict
 from srgui.models.network import Network
+from srgui.restorers import TRAINABLE, open_trainable
 from srgui.training.forecast import forecast
 from srgui.training.learner import learner
 from srgui.training.pairs import Pair, Pairs, digest, validation_pairs, zoomed_size
@@ -135,6 +136,8 @@ def _network(order: Order, card: Card | None, weights: bool) -> Network:
     """A network of this training's own: while it learns, nobody else may run it."""
     if card is None:
         return build(order.network, order.recipe.seed)
+    if card.family in TRAINABLE:
+        return open_trainable(card.id, [(load_adapter(name), strength) for name, strength in order.under], order.recipe.prompt)
     if card.family not in ("spandrel", "srcnn"):
         raise ModelError(f"{card.id} is of the family {card.family}, which cannot be trained; try {DEFAULT_MODEL}")
     if not card.present:

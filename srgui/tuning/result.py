@@ -20,7 +20,7 @@ from srgui.evaluation import restore
 from srgui.images import SUFFIXES, read_picture, to_tensor
 from srgui.inference.engine import Engine
 from srgui.inference.pixel import PixelRestorer
-from srgui.lora.adapter import Adapter, attach
+from srgui.lora.adapter import Adapter
 from srgui.lora.card import AdapterCard, Base
 from srgui.lora.catalogue import adapters_folder, save_adapter
 from srgui.lora.delta import Factors
@@ -32,7 +32,7 @@ from srgui.places import ASSETS
 from srgui.protocol import RestorerInfo, Run, Setting
 from srgui.training.checkpoint import write_samples
 from srgui.training.gain import Compared, Gain
-from srgui.training.learner import holding
+from srgui.training.learner import adapted_by, holding
 from srgui.training.pairs import Pair
 from srgui.training.trainer import Outcome
 from srgui.training.validation import Validation, middle
@@ -60,7 +60,7 @@ class Result:
 
     def _module(self) -> nn.Module:
         if self.factors is not None:
-            return attach(self.plan.network.module, [(self._adapter({}, {}), 1.0)])
+            return adapted_by(self.plan.network.module, [(self._adapter({}, {}), 1.0)])
         module = deepcopy(self.plan.network.module)
         module.load_state_dict(self.weights)
         return module

@@ -18,9 +18,10 @@ from srgui.training.jobs import new_job_name
 from srgui.training.preflight import Inventory, Kind, inspect
 from srgui.training.presets import PRESETS, preset
 from srgui.training.recipe import Recipe, changed
-from srgui.tuning.order import Order, beneath, check_order
+from srgui.tuning.order import Order, check_order
 from srgui.tuning.plan import Plan
 from srgui.ui.parts import duration, size_text
+from srgui.ui.stack import fitting
 
 Place = Literal["pictures", "name", "settings"]
 Stamp = tuple[str, int]
@@ -46,6 +47,7 @@ class Form:
     folder: str
     name: str
     preset: str
+    under: str | None
     degradation: str
     ranges: str
     model: str
@@ -137,7 +139,7 @@ def order_of(form: Form) -> Order:
         model=form.model,
         recipe=recipe_of(form),
         preset=form.preset,
-        under=beneath(preset(form.preset), form.model),
+        under=((form.under, 1.0),) if form.under and preset(form.preset).on_pixel else (),
         lr_dir=_text(folder_named(form.lr_dir)),
         pair_by=form.pair_by,
         val_dir=_text(folder_named(form.val_dir)),
@@ -276,6 +278,14 @@ def forecast_html(counts: Mapping[str, Any], cost: Mapping[str, Any], recipe: Re
     more = ", and what the perceptual loss takes on top" if recipe.perceptual or recipe.adversarial else ""
     took = f"about <b>{duration(cost['seconds'])}</b> for {cost['steps']} steps{early}; {size_text(cost['memory'])}{more}"
     return f"<p>{took}</p><p>{learns}</p>"
+
+
+def under_choices(model: str) -> list[tuple[str, str]]:
+    """The pixel adapters of a model, on which a semantic one can be trained, the model's own first."""
+    found = [name for name, adapter in fitting(model, find_card(model).pair).items() if adapter.role == "pixel"]
+    own = [name for name in found if name in find_card(model).pair]
+    names = own + [name for name in found if name not in own]
+    return [(f"{name} (comes with the model)" if name in own else name, name) for name in names]
 
 
 def preset_choices() -> list[tuple[str, str]]:

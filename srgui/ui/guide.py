@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from srgui.blends import luma, quadratic
+from srgui.errors import InputError
 from srgui.images import Picture
-from srgui.inference.batch import embedded
-from srgui.inference.guidance import resolve
+from srgui.inference.guidance import complete
+from srgui.inference.made import Made
+from srgui.inference.mask import decode_mask, encode_mask
 from srgui.inference.picture import PreparedPicture
-from srgui.protocol import Box, Control, RestorerInfo, Run, Setting
+from srgui.protocol import RestorerInfo, Run, Setting
+from srgui.survey import Survey, corner_settings
 from srgui.ui.shelf import CornerLayer, Entry, Layer, PreparedLayer, Shelf
 
-_ROWS = 256
+_DATA = "data:image/png;base64,"
 
 
 @dataclass
@@ -31,71 +31,112 @@ class Steered:
     output: Path
     hr: Picture | None
     entry: Entry
-    values: Mapping[str, float]
+    setting: Setting
+    options: Mapping[str, object] = field(default_factory=dict)
 
-    def steer(self, values: Mapping[str, float], shelf: Shelf, run: Run) -> bool:
-        """Render and save at ``values`` (those that this model has); the entry on the shelf is replaced.
+    def steer(self, wanted: Setting, shelf: Shelf, run: Run) -> bool:
+        """Render and save at the values (of those that this model has) and in the mask that are wanted.
 
         Returns:
-            False where the picture has left the shelf, or already is at these values.
+            False where the picture has left the shelf, or already is as wanted.
 
         Raises:
             InputError: a value is outside its range. OutputError: the file cannot be written.
         """
-        known = {name: value for name, value in values.items() if self.info.control(name)}
-        wanted = resolve({**self.values, **known}, self.info.controls)
-        if wanted == self.values or shelf.get(self.entry.id) is None:
+        wanted = fitting(wanted, self.info, self.setting)
+        if same(wanted, self.setting) or shelf.get(self.entry.id) is None:
             return False
-        layer = PreparedLayer(self.prepared, Setting(wanted))
-        settings = embedded(self.info, wanted, self.outscale)
-        self.prepared.save(
-            self.output, Setting(wanted), run, settings=settings, quality=self.quality, overwrite=True, seen=layer.see
-        )
-        old, guide = self.entry, {**(self.entry.guide or {}), "values": dict(wanted)}
+        layer = PreparedLayer(self.prepared, wanted)
+        settings = Made.by(self.info, wanted, self.outscale, self.options).as_json()
+        self.prepared.save(self.output, wanted, run, settings=settings, quality=self.quality, overwrite=True, seen=layer.see)
+        old = self.entry
+        guide = {**(old.guide or {}), **_shown(wanted)}
         entry = replace(old, layers={**old.layers, "sr": layer}, guide=guide, version=old.version + 1)
         if not shelf.renew(entry):
             return False
-        self.entry, self.values = entry, wanted
+        if entry.survey is not None and not _equal(wanted.mask, self.setting.mask):
+            entry.survey.paint(wanted.mask)
+        self.entry, self.setting = entry, wanted
         return True
 
 
-def corners(controls: tuple[Control, ...]) -> list[Setting]:
-    """The settings between which a blend is linear: (0, 0, ...), (1, 0, ...), (1, 1, ...)."""
-    names = [control.name for control in controls]
-    return [Setting({name: float(place < count) for place, name in enumerate(names)}) for count in range(len(names) + 1)]
+def fitting(wanted: Setting, info: RestorerInfo, before: Setting | None = None) -> Setting:
+    """A complete setting of a model's own controls: as ``wanted``, else as ``before``, else the defaults.
+
+    Raises:
+        InputError: a value is outside its range.
+    """
+
+    def known(values: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in values.items() if info.control(name)}
+
+    values = {**(before.values if before else {}), **known(wanted.values)}
+    masked = known(wanted.masked) if wanted.masked is not None and wanted.mask is not None else None
+    return complete(Setting(values, masked, wanted.mask) if masked else Setting(values), info.controls)
+
+
+def read_setting(sent: Mapping[str, Any] | None) -> Setting:
+    """What the viewer sends: ``values``, and ``masked`` with ``mask`` (a data URL) or neither.
+
+    Raises:
+        InputError: it is something else.
+    """
+    sent = sent or {}
+    try:
+        values, masked = ({str(n): float(v) for n, v in (sent.get(key) or {}).items()} for key in ("values", "masked"))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f'scales {sent!r} are not {{"values": {{name: number}}, "masked": ..., "mask": ...}}') from error
+    mask = sent.get("mask")
+    return Setting(values, masked, decode_mask(str(mask))) if masked and mask else Setting(values)
+
+
+def same(a: Setting, b: Setting) -> bool:
+    return a.values == b.values and a.masked == b.masked and _equal(a.mask, b.mask)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(a.shape == b.shape and (a == b).all())
 
 
 def guide(
-    prepared: PreparedPicture, info: RestorerInfo, values: Mapping[str, float], hr: Picture | None, border: int, run: Run
-) -> tuple[dict[str, Any] | None, dict[str, Layer]]:
-    """What the viewer needs to steer a result: its sliders, the layers to blend, and PSNR as a quadratic form.
+    prepared: PreparedPicture, info: RestorerInfo, setting: Setting, hr: Picture | None, border: int
+) -> tuple[dict[str, Any] | None, dict[str, Layer], Survey | None]:
+    """What the viewer needs to steer a result: its sliders and the layers to blend; and what measures it at every setting.
 
-    Pictures with an alpha channel, whose colours are rendered beside it, are shown anew on release only.
+    Where a move costs more than a blend, and of pictures with an alpha channel, whose colours are rendered beside it, the result
+    is shown and measured anew on release only.
     """
-    controls = tuple(control for control in info.controls if control.cost == "client")
+    controls = tuple(control for control in info.controls if control.cost != "sample")
     if not controls:
-        return None, {}
-    live = prepared.picture.alpha is None and not prepared.picture.grey
-    settings = corners(controls) if live else []
-    layers: dict[str, Layer] = {f"corner{n}": CornerLayer(prepared, setting) for n, setting in enumerate(settings)}
+        return None, {}, None
+    note = ""
+    if prepared.picture.alpha is not None:
+        note = "A transparent picture follows the sliders when they are let go of, and is measured in the table below."
+    if any(control.cost == "decode" for control in controls):
+        note = "A move costs one pass of the decoder: the picture follows when a slider is let go of."
+    layers: dict[str, Layer] = {}
+    survey = None
+    if not note:
+        layers = {f"corner{n}": CornerLayer(prepared, each) for n, each in enumerate(corner_settings(controls))}
+        reference = None if hr is None else hr.tensor()
+        survey = Survey(prepared.colours, prepared.lr, controls, reference, border, setting.mask)
     found: dict[str, Any] = {
         "controls": [{"name": c.name, "label": c.label, "help": c.help, "min": c.minimum, "max": c.maximum} for c in controls],
-        "values": dict(values),
         "corners": list(layers),
         "gram": None,
         "border": border,
+        "reference": hr is not None,
+        "note": note,
+        **_shown(setting),
     }
-    if hr is not None and live:
-        found["gram"] = quadratic(_strips(prepared, settings, hr.tensor(), border, run)).gram
-    return found, layers
+    return found, layers, survey
 
 
-def _strips(
-    prepared: PreparedPicture, settings: list[Setting], hr: Tensor, border: int, run: Run
-) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """Y of the corners and of the reference within the border, strip by strip."""
-    height, width = prepared.size
-    for top in range(border, height - border, _ROWS):
-        box = Box(top, border, min(_ROWS, height - border - top), width - 2 * border)
-        found = luma([prepared.colours.render(setting, run, box) for setting in settings])
-        yield found, luma([hr[(..., *box.slices)]])[0]
+def _shown(setting: Setting) -> dict[str, Any]:
+    return {
+        "values": dict(setting.values),
+        "masked": None if setting.masked is None else dict(setting.masked),
+        "mask": None if setting.mask is None else _DATA + encode_mask(setting.mask),
+    }

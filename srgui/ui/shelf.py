@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from srgui.images import Layout, Picture, encode_png
-from srgui.inference.picture import PreparedPicture
+from srgui.inference.picture import PreparedPicture, to_grey
 from srgui.protocol import Box, Run, Setting
+from srgui.survey import Survey
 
 TILE = 512  # as in assets/ui/viewer.js
 BOUND = 2 * 2**30  # bytes over all users; the pictures looked at longest ago go first
@@ -60,10 +61,12 @@ class PreparedLayer:
     def __init__(self, prepared: PreparedPicture, setting: Setting) -> None:
         self._prepared, self._setting = prepared, setting
         height, width = self.size = prepared.size
-        self._layout = Layout(height, width, 3 if prepared.picture.alpha is None else 4, 8)
+        picture = prepared.picture
+        self._layout = Layout(height, width, (1 if picture.grey else 3) + (picture.alpha is not None), 8)
         self._level = max(0, (max(height, width) - 1).bit_length() - _OVERVIEW.bit_length() + 1)
         step = 2**self._level
-        self._overview = np.zeros((-(-height // step), -(-width // step), self._layout.channels), np.uint8)
+        self._channels = 3 + (picture.alpha is not None)
+        self._overview = np.zeros((-(-height // step), -(-width // step), self._channels), np.uint8)
         self._lock = threading.Lock()
         self.bytes = height * width * 6 + self._overview.nbytes
 
@@ -71,10 +74,8 @@ class PreparedLayer:
         """Take a strip of the result into the overview; strips of a multiple of 64 rows, as saving makes them."""
         reduced = halve(strip if strip.dtype == np.uint8 else (strip // 257).astype(np.uint8), self._level)
         start = top >> self._level
-        channels = self._layout.channels
-        if reduced.shape[2] <= 2:
-            grey = np.repeat(reduced[..., :1], 3, axis=2)
-            reduced = grey if reduced.shape[2] == 1 else np.concatenate([grey, reduced[..., 1:]], axis=2)
+        channels = self._channels
+        reduced = _coloured(reduced)
         self._overview[start : start + len(reduced), :, : reduced.shape[2]] = reduced[..., :channels]
         if channels == 4 and reduced.shape[2] == 3:
             self._overview[start : start + len(reduced), :, 3] = 255
@@ -85,11 +86,19 @@ class PreparedLayer:
             rows, columns = slice(box.top // step, -(-box.bottom // step)), slice(box.left // step, -(-box.right // step))
             return halve(self._overview[rows, columns], level - self._level)
         with self._lock:
-            return halve(self._prepared.render(self._setting, Run(), self._layout, box), level)
+            return halve(_coloured(self._prepared.render(self._setting, Run(), self._layout, box)), level)
 
     def close(self) -> None:
         with self._lock:
             self._prepared.close()
+
+
+def _coloured(samples: np.ndarray) -> np.ndarray:
+    """(H, W, 1 to 4) -> (H, W, 3 or 4): grey as three equal colours."""
+    if samples.shape[2] > 2:
+        return samples
+    grey = np.repeat(samples[..., :1], 3, axis=2)
+    return grey if samples.shape[2] == 1 else np.concatenate([grey, samples[..., 1:]], axis=2)
 
 
 class CornerLayer:
@@ -104,6 +113,8 @@ class CornerLayer:
     def read(self, box: Box, level: int) -> np.ndarray:
         with self._lock:
             values = self._prepared.colours.render(self._setting, Run(), box)
+        if self._prepared.picture.grey:
+            values = to_grey(values).expand(-1, 3, -1, -1)
         return encode_corner(avg_pool2d(values, 2**level, ceil_mode=True, count_include_pad=False) if level else values)
 
     def close(self) -> None:
@@ -121,7 +132,7 @@ def encode_corner(values: Tensor) -> np.ndarray:
 class Entry:
     """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``, and ``labels`` for them in place of the usual ones.
 
-    ``guide`` is what the viewer needs to steer it, see :mod:`srgui.ui.guide`.
+    ``guide`` is what the viewer needs to steer it, and ``survey`` what measures it meanwhile, see :mod:`srgui.ui.guide`.
     """
 
     owner: str
@@ -129,8 +140,9 @@ class Entry:
     layers: dict[str, Layer]
     icc: bytes | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    guide: Mapping[str, object] | None = None
+    guide: dict[str, Any] | None = None
     version: int = 0
+    survey: Survey | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property

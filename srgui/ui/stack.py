@@ -20,6 +20,7 @@ MOST = 4
 STRONGEST = 2.0
 _NONE_YET = "None for this model yet: train your own."
 _INFO = "For one kind of pictures; they can be stacked."
+_PAIR = " One that is (pixel) or (semantic) takes the place of the model's own pair."
 
 # The strengths as they are sent, [[name, strength], ...]: computed in the page, so that a run never gets old ones.
 _COLLECT = "(names, ...strengths) => [(names ?? []).map((name, i) => [name, strengths[i]])]"
@@ -53,12 +54,17 @@ def adapter_stack(model: gr.Dropdown) -> Stack:
     return stack
 
 
-def fitting(model: str) -> dict[str, AdapterCard]:
-    """The adapters that can be put on a model, by name."""
+def fitting(model: str, also: Sequence[str] = ()) -> dict[str, AdapterCard]:
+    """The adapters that can be put on a model, by name: not the model's own pair, which a box of its own turns on.
+
+    Args:
+        also: names that are offered all the same.
+    """
     card = all_cards().get(model)
     if card is None or not card.present or "weights" not in card.parts:
         return {}
-    return {name: adapter for name, adapter in all_adapters().items() if adapter.role == "domain" and fits(adapter, card)}
+    own = set(card.pair) - set(also)
+    return {name: adapter for name, adapter in all_adapters().items() if name not in own and fits(adapter, card)}
 
 
 def fits(adapter: AdapterCard, card: Card) -> bool:
@@ -78,13 +84,13 @@ def _digest(path: Path, _mtime: int) -> str:
 
 def refreshed(model: str, chosen: Sequence[str] | None) -> Any:
     """The choice brought up to date: with adapters that came, without those that went."""
-    found = fitting(model)
+    found = fitting(model, chosen or ())
     return gr.update(value=[name for name in chosen or [] if name in found], **_offer(found, model))
 
 
 def for_model(model: str, chosen: Sequence[str] | None) -> tuple[Any, str]:
     """The choice for another model, and a note that names what does not fit it."""
-    found = fitting(model)
+    found = fitting(model, chosen or ())
     gone = [name for name in chosen or [] if name not in found]
     note = f"<p>Taken off, as made for another model: {html.escape(', '.join(gone))}</p>" if gone else ""
     return refreshed(model, chosen), note
@@ -114,8 +120,17 @@ def read_stack(value: object) -> list[tuple[str, float]]:
 def _offer(found: dict[str, AdapterCard], model: str) -> dict[str, Any]:
     card = all_cards().get(model)
     adaptable = card is not None and "weights" in card.parts
-    labels = [(name if adapter.title == name else f"{name}: {adapter.title}", name) for name, adapter in found.items()]
-    return {"choices": labels, "info": _INFO if found else _NONE_YET, "visible": adaptable}
+    labels = [(_label(name, adapter), name) for name, adapter in found.items()]
+    return {
+        "choices": labels,
+        "info": (_INFO + _PAIR * any(a.role != "domain" for a in found.values())) if found else _NONE_YET,
+        "visible": adaptable,
+    }
+
+
+def _label(name: str, adapter: AdapterCard) -> str:
+    role = "" if adapter.role == "domain" else f" ({adapter.role})"
+    return f"{name}{role}" if adapter.title == name else f"{name}: {adapter.title}{role}"
 
 
 def _chosen(names: Sequence[str] | None, value: Sequence[tuple[str, float]] | None) -> tuple[Any, ...]:

@@ -38,7 +38,8 @@ def theme() -> gr.themes.Base:
 
 
 def style() -> str:
-    return "\n".join((ASSETS / "ui" / name).read_text(encoding="utf-8") for name in ("srgui.css", "viewer.css", "train.css"))
+    names = ("srgui.css", "viewer.css", "plane.css", "train.css")
+    return "\n".join((ASSETS / "ui" / name).read_text(encoding="utf-8") for name in names)
 
 
 def script() -> str:

@@ -26,6 +26,7 @@ from srgui.ui.form import (
     name_problem,
     preset_choices,
     suggestion,
+    under_choices,
 )
 from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions
@@ -43,7 +44,7 @@ DEGRADATIONS = {
 }
 _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
-_OF_PRESET = ("preset", "degradation", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
+_OF_PRESET = ("preset", "under", "degradation", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
 _SCROLL = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -67,13 +68,17 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
             weigh(component.change)
         elif name not in ("name", "title", "licence", "preset"):
             text = isinstance(component, (gr.Textbox, gr.Number))
-            for event in (component.submit, component.blur) if text else (component.input,):
+            # A dropdown tells of an input whenever it is left, of a change only when there is one.
+            for event in (component.submit, component.blur) if text else (component.change,):
                 weigh(event)
-    weigh(form["preset"].input(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
+    for event in (form["pictures"].change, form["folder"].input):
+        event(lambda: "", None, shown["pictures"], queue=False, **_PRIVATE)
+    form["model"].change(_under, [form["preset"], form["model"]], form["under"], queue=False, **_PRIVATE)
+    weigh(form["preset"].change(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
     # Gradio tells of an input only when something else happens on the page, so the last one is told by leaving the field.
     for event in (form["name"].input, form["name"].blur):
         event(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="multiple", **_PRIVATE)
-    form["degradation"].input(
+    form["degradation"].change(
         lambda choice: gr.update(visible=choice == CUSTOM), form["degradation"], form["ranges"], queue=False, **_PRIVATE
     )
     problems, started = [shown[place] for place in _PLACES], gr.State(None)
@@ -110,6 +115,14 @@ def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
     shown["name"] = gr.HTML(elem_id="train-name-problem", elem_classes="problem")
     form["preset"] = gr.Dropdown(
         preset_choices(), value=_FIRST, label="What to train", info=PRESETS[_FIRST].description, elem_id="train-preset"
+    )
+    form["under"] = gr.Dropdown(
+        under_choices(PRESETS[_FIRST].model),
+        value=None,
+        label="On top of",
+        info="The pixel adapter that lies beneath, frozen.",
+        visible=False,
+        elem_id="train-under",
     )
     form["degradation"] = gr.Dropdown(
         list(DEGRADATIONS.items()),
@@ -193,14 +206,21 @@ def _of_preset(name: str) -> tuple[Any, ...]:
     )
     rest = (recipe.lr, recipe.batch, recipe.patch, recipe.held_out)
     degradation = recipe.degradation if recipe.role != "domain" else gr.skip()
-    return gr.update(info=chosen.description), degradation, chosen.model, rank, steps, *rest
+    return gr.update(info=chosen.description), _under(name, chosen.model), degradation, chosen.model, rank, steps, *rest
+
+
+def _under(preset: str, model: str) -> Any:
+    """The choice of what lies beneath, shown where a preset trains on something."""
+    choices = under_choices(model)
+    return gr.update(choices=choices, value=choices[0][1] if choices else None, visible=PRESETS[preset].on_pixel)
 
 
 def _preflight(*values: Any) -> Iterator[tuple[Any, ...]]:
     """Read the pictures, and say what is wrong with them and with the settings."""
     form = Form(*values)
     if not form.uploads and not form.folder.strip():
-        yield "", "", "", "<p>Choose pictures to see what it will take.</p>"
+        # A field that is left for the start button asks for a check as well, which must not wipe out what starting had to say.
+        yield gr.skip(), "", "", "<p>Choose pictures to see what it will take.</p>"
         return
     yield gr.skip(), gr.skip(), gr.skip(), status_html(Status("Reading the pictures…"))
     found = check(form)

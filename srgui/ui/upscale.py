@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import secrets
-import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +17,18 @@ from srgui.images import SUFFIXES, read_picture
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
 from srgui.places import ASSETS
-from srgui.protocol import Run, Setting
-from srgui.restorers import open_restorer
-from srgui.ui.parts import forecast_text, measured_html, size_text, status_html
+from srgui.protocol import Run
+from srgui.restorers import PROMPTED, open_restorer
+from srgui.ui.gauge import Gauge
+from srgui.ui.guide import read_setting
+from srgui.ui.parts import forecast_text, measured_html, status_html
+from srgui.ui.restore import Restored, restored
+from srgui.ui.results import download_of, share, steer
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
-from srgui.ui.stack import adapter_stack, read_stack
+from srgui.ui.stack import adapter_stack, read_stack, refreshed
 from srgui.ui.viewer import viewer, viewer_value
-from srgui.ui.work import Order, Status, fulfil, measure
+from srgui.ui.work import Order, Status, fulfil
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WebP": "webp", "TIFF": "tiff"}
 REFERENCES = {
@@ -44,6 +46,7 @@ model: id of a model on this machine. scale: times larger. reference: none, hr (
 shrunk first, by degradation). format: png, jpg, webp or tiff. tile: side in pixels of the picture, 0 chooses it. adapters:
 [[name, strength], ...] of adapters on this machine that fit the model, strength 1 as trained; [] for none.
 Returns the viewer's value, the status, the table of measurements, and the file (of several pictures a zip)."""
+_FETCH = "() => document.querySelector('#shared').click()"
 _SHOWN = 12  # of the pictures dropped, so many are read at once, to be shown and to tell what all of them will take
 
 
@@ -65,6 +68,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
         with gr.Column(scale=0, min_width=340, elem_id="panel", elem_classes="controls"):
             pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=120, elem_id="pictures")
             problem = gr.HTML(elem_id="problem", elem_classes="problem")
+            again = gr.HTML(elem_id="restored", elem_classes="note")
             examples = gr.Dataset(
                 components=[gr.Image(visible=False, render=False)],
                 samples=[[str(path)] for path in example_paths()],
@@ -83,6 +87,9 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 visible=bool(find_card(DEFAULT_MODEL).pair),
                 elem_id="pair",
             )
+            with gr.Accordion("Prompts", open=False, visible=_has_prompts(DEFAULT_MODEL), elem_id="prompts") as prompts:
+                prompt = gr.Textbox("", label="What is in the picture", info="Empty, as released.", elem_id="prompt")
+                negative = gr.Textbox("", label="What shall not be in it", info="Takes a second pass.", elem_id="negative-prompt")
             with gr.Row(elem_id="shape", elem_classes="actions"):
                 scale = gr.Dropdown(
                     SCALES, value="4", label="Scale", allow_custom_value=True, info="Times larger.", min_width=100, elem_id="scale"
@@ -131,23 +138,27 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
                 cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
         with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="outcome"):
-            view = viewer(sessions.shelf)
+            view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy))
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
+                sharing = gr.Button("Share as a page", visible=False, scale=0, min_width=190, elem_id="share")
                 download = gr.DownloadButton(
                     "Download", visible=False, variant="primary", scale=0, min_width=250, elem_id="download"
                 )
+            shared = gr.DownloadButton("The page", visible="hidden", elem_id="shared")
             stale = gr.HTML(elem_id="stale", elem_classes="note")
             measured = gr.HTML(apply_default_css=False, elem_id="measured")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    sizes, made, scales = gr.State([]), gr.State(None), gr.State({})
-    shown = [view, problem, sizes, status, measured, download, made, stale]
-    pictures.change(sessions.bind(_show), pictures, shown, **private)
+    sizes, made, scales, before = gr.State([]), gr.State(None), gr.State({}), gr.State(None)
+    shown = [view, problem, sizes, status, measured, download, made, stale, again, before]
+    dropped = pictures.change(sessions.bind(_show), pictures, shown, **private)
+    controls = [model, scale, stack.chosen, stack.value, pair, tile, scales, prompt, negative]
+    dropped.then(_restore, [before, model], [*controls, before], queue=False, **private)
     weighed = [pictures, sizes, model, scale, reference, stack.chosen]
     for component in (sizes, model, scale, reference, stack.chosen):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
-    model.change(_describe, model, [scale, model, pair], **private)
+    model.change(_describe, [model, before], [scale, model, pair, prompts, before], **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
     reference.change(
         lambda choice: (
@@ -160,9 +171,25 @@ def upscale_tab(sessions: Sessions) -> Chosen:
         **private,
     )
     kind.change(lambda choice: gr.update(visible=choice in ("jpg", "webp")), kind, quality, **private)
-    inputs = [pictures, model, scale, reference, hr, degradation, kind, quality, tile, device, stack.value, pair, scales]
+    inputs = [
+        pictures,
+        model,
+        scale,
+        reference,
+        hr,
+        degradation,
+        kind,
+        quality,
+        tile,
+        device,
+        stack.value,
+        pair,
+        scales,
+        prompt,
+        negative,
+    ]
     outputs = [view, status, measured, download]
-    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value, pair]
+    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value, pair, prompt, negative]
     for component in settings:
         component.change(_stale, [made, *settings], stale, queue=False, trigger_mode="always_last", **private)
     begun = start.click(
@@ -180,13 +207,16 @@ def upscale_tab(sessions: Sessions) -> Chosen:
     )
     ran.then(_end, None, [start, cancel], queue=False, **private)
     view.select(
-        sessions.bind_event(_steer),
+        sessions.bind_event(steer),
         None,
         [*outputs, scales],
         trigger_mode="multiple",
         concurrency_id="model",
         **private,
     )
+    download.change(lambda file: gr.update(visible=bool(file)), download, sharing, queue=False, **private)
+    asked = sharing.click(sessions.bind(share), None, [shared, status], concurrency_id="model", **private)
+    asked.success(None, None, None, js=_FETCH, api_visibility="private")
     cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
     return Chosen(model, stack.chosen)
 
@@ -198,23 +228,41 @@ def example_paths() -> list[Path]:
 
 def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple[Any, ...]:
     """Show what was dropped and what is wrong with it."""
-    problems, entries, sizes = [], [], []
+    problems, entries, found = [], [], []
     for path in [Path(path) for path in pictures or []][:_SHOWN]:
         try:
             picture = read_picture(path)
         except SrguiError as error:
             problems.append(str(error).replace(str(path), path.name))
             continue
-        sizes.append(picture.size)
+        found.append(picture)
         icc = None if picture.grey else picture.icc
         entries.append(sessions.shelf.put(Entry(session, path.name, {"lr": PictureLayer(picture)}, icc)))
     alerts = "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)
-    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, ""
+    before, told = restored(found)
+    sizes = [picture.size for picture in found]
+    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, "", told, before
 
 
-def _describe(model: str) -> tuple[str, Any, Any]:
+def _restore(before: Restored | None, model: str) -> tuple[Any, ...]:
+    """Set the controls as they were when a dropped result was made."""
+    if before is None:
+        return (gr.skip(),) * 10
+    stack = refreshed(before.model, [name for name, _ in before.stack])
+    values = before.model, before.scale, stack, before.stack, before.pair, before.tile, before.sent, *before.prompts
+    return *values, before if before.model != model else None
+
+
+def _has_prompts(model: str) -> bool:
+    return find_card(model).family in PROMPTED
+
+
+def _describe(model: str, before: Restored | None) -> tuple[str, Any, Any, Any, None]:
+    """What depends on the model; its scale too, unless it is chosen for the sake of a result that was made at another."""
     card = find_card(model)
-    return str(card.scale), gr.update(info=card.description or card.title), gr.update(visible=bool(card.pair))
+    scale = before.scale if before is not None and before.model == model else str(card.scale)
+    info, prompts = gr.update(info=card.description or card.title), gr.update(visible=_has_prompts(model))
+    return scale, info, gr.update(visible=bool(card.pair)), prompts, None
 
 
 def _forecast(
@@ -280,7 +328,9 @@ def _upscale(
     device: str,
     adapters: list[Any] | None = None,
     pair: bool = False,
-    scales: dict[str, float] | None = None,
+    scales: dict[str, Any] | None = None,
+    prompt: str = "",
+    negative_prompt: str = "",
 ) -> Iterator[tuple[Any, ...]]:
     """Upscale pictures: what the button does and the API endpoint ``/upscale``."""
     try:
@@ -304,40 +354,13 @@ def _upscale(
             device=device,
             adapters=read_stack(adapters or []),
             pair=pair,
-            values=scales or {},
+            setting=read_setting(scales),
+            options={"prompt": prompt, "negative_prompt": negative_prompt},
         )
         with sessions.running(session) as run:
             yield from _updates(order, sessions, session, run)
     except SrguiError as error:
         yield gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip()
-
-
-def _steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, ...]:
-    """Make the results anew at the scales that a person has let go of in the viewer."""
-    values = {str(name): float(value) for name, value in dict(event.value).items()}
-    found = sessions.results(session)
-    if found is None:
-        return (*[gr.skip()] * 4, values)
-    order, done = found
-    begun = time.monotonic()
-    changed = 0
-    try:
-        with sessions.running(session) as run:
-            for outcome in done:
-                if outcome.steered is not None and outcome.steered.steer(values, sessions.shelf, run):
-                    steered = outcome.steered
-                    outcome.entry = steered.entry
-                    measure(steered.prepared, Setting(steered.values), steered.hr, max(1, round(steered.outscale)), outcome, run)
-                    changed += 1
-    except SrguiError as error:
-        return gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), values
-    if not changed:
-        return (*[gr.skip()] * 4, values)
-    at = ", ".join(f"{name} {value:g}" for name, value in values.items())
-    status = Status(f"Rendered at {at} in {time.monotonic() - begun:.1f} s.", done=done, finished=True)
-    entries = [outcome.entry for outcome in done if outcome.entry is not None]
-    view = viewer_value(entries, len(entries) - 1)
-    return view, status_html(status), measured_html(done, order), _download(status, order), values
 
 
 def _updates(order: Order, sessions: Sessions, session: str, run: Run) -> Iterator[tuple[Any, ...]]:
@@ -348,22 +371,7 @@ def _updates(order: Order, sessions: Sessions, session: str, run: Run) -> Iterat
         view = viewer_value(entries, len(entries) - 1) if len(entries) > shown else gr.skip()
         shown = len(entries)
         table = measured_html(status.done, order) if status.done else gr.skip()
-        yield view, status_html(status), table, _download(status, order) if status.finished else gr.skip()
-
-
-def _download(status: Status, order: Order) -> Any:
-    files = [done.file for done in status.done if done.file is not None]
-    if not files:
-        return gr.update(visible=False)
-    if len(files) == 1:
-        kind = files[0].suffix[1:].upper()
-        return gr.update(visible=True, value=str(files[0]), label=f"Download {kind} · {size_text(files[0].stat().st_size)}")
-    archive = order.folder / "upscaled.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as bundle:
-        for number, file in enumerate(files, 1):
-            twice = sum(other.name == file.name for other in files) > 1
-            bundle.write(file, f"{number}-{file.name}" if twice else file.name)
-    return gr.update(visible=True, value=str(archive), label=f"Download {len(files)} files · {size_text(archive.stat().st_size)}")
+        yield view, status_html(status), table, download_of(status, order) if status.finished else gr.skip()
 
 
 def _factor(text: str) -> float:

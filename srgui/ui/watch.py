@@ -129,7 +129,8 @@ def _use(name: str | None, model: str) -> tuple[Any, ...]:
     adapter = all_adapters().get(name or "")
     if adapter is not None:
         base = next((card.id for card in all_cards().values() if card.id == adapter.base.id), model)
-        return gr.update(selected="upscale"), gr.update(value=base), refreshed(base, [name or ""])
+        beneath = [str(each["name"]) for each in adapter.recipe.get("under", ())]
+        return gr.update(selected="upscale"), gr.update(value=base), refreshed(base, [*beneath, name or ""])
     choices = [(f"{card.title} ×{card.scale}", card.id) for card in all_cards().values() if card.present]
     return gr.update(selected="upscale"), gr.update(choices=choices, value=name), gr.skip()
 

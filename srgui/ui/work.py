@@ -13,20 +13,20 @@ from srgui.degradations import crop_to_multiple
 from srgui.errors import Cancelled, InputError, MetricUnavailable, SrguiError
 from srgui.evaluation import Protocol, consistency
 from srgui.images import Picture, read_picture
-from srgui.inference.batch import embedded, outputs
-from srgui.inference.guidance import resolve
+from srgui.inference.batch import outputs
+from srgui.inference.made import Made
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.inference.picture import PreparedPicture
 from srgui.metrics import Lpips, Scores, load_lpips, score
 from srgui.protocol import Box, Progress, Restorer, Run, Setting
 from srgui.resample import resize
 from srgui.restorers import open_restorer
-from srgui.ui.guide import Steered, guide
+from srgui.ui.guide import Steered, fitting, guide
 from srgui.ui.shelf import Entry, Layer, PictureLayer, PreparedLayer, Shelf
 from srgui.ui.stream import stream
 
 Reference = Literal["none", "hr", "make"]
-_MEASURED = 24e6  # pixels of the result up to which it is compared with a reference
+MEASURED = 24e6  # pixels of the result up to which it is compared with a reference
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Order:
     device: str = "auto"
     adapters: list[tuple[str, float]] = field(default_factory=list)
     pair: bool = False
-    values: dict[str, float] = field(default_factory=dict)
+    setting: Setting = field(default_factory=Setting)
+    options: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,7 +105,7 @@ def measure(prepared: PreparedPicture, setting: Setting, hr: Picture | None, bor
     lr = prepared.lr
     outcome.consistency = consistency(prepared.colours, setting, lr, run)
     height, width = prepared.size
-    if hr is None or height * width > _MEASURED:
+    if hr is None or height * width > MEASURED:
         return
     reference = hr.tensor()
     found = lpips()
@@ -112,6 +113,11 @@ def measure(prepared: PreparedPicture, setting: Setting, hr: Picture | None, bor
     sr = prepared.colours.render(setting, run, Box(0, 0, height, width)).clamp(0, 1)
     outcome.scores = score(sr, reference, border, net)
     outcome.bicubic = outcome.bicubic or score(resize(lr, height, width).clamp(0, 1), reference, border, net)
+
+
+def scores_of(outcome: Done) -> dict[str, float | None]:
+    """What was measured of a result, as the viewer marks it among the settings that were tried."""
+    return {**(outcome.scores or {}), "consistency": outcome.consistency}
 
 
 class _Worker:
@@ -154,18 +160,19 @@ class _Worker:
     def _one(self, restorer: Restorer, path: Path, output: Path, outcome: Done, run: Run) -> None:
         order = self.order
         picture, hr = self._pair(path, restorer.info.scale)
-        values = resolve(
-            {name: value for name, value in order.values.items() if restorer.info.control(name)}, restorer.info.controls
-        )
-        prepared = PreparedPicture(restorer, picture, order.outscale, run)
+        setting = fitting(order.setting, restorer.info)
+        options = {name: value for name, value in order.options.items() if name in restorer.info.options}
+        prepared = PreparedPicture(restorer, picture, order.outscale, run, options)
         border = max(1, round(order.outscale))
-        layer = PreparedLayer(prepared, Setting(values))
+        layer = PreparedLayer(prepared, setting)
         try:
-            settings = embedded(restorer.info, values, order.outscale)
-            lost = prepared.save(output, Setting(values), run, settings=settings, quality=order.quality, seen=layer.see)
+            settings = Made.by(restorer.info, setting, order.outscale, options).as_json()
+            lost = prepared.save(output, setting, run, settings=settings, quality=order.quality, seen=layer.see)
             self.tell(Status(f"{path.name}: measuring…", None, None, list(self.done)))
-            measure(prepared, Setting(values), hr, border, outcome, run)
-            steering, corners = guide(prepared, restorer.info, values, hr if outcome.scores else None, border, run)
+            measure(prepared, setting, hr, border, outcome, run)
+            steering, corners, survey = guide(prepared, restorer.info, setting, hr if outcome.scores else None, border)
+            if steering is not None:
+                steering["scores"] = scores_of(outcome)
         except BaseException:
             layer.close()
             raise
@@ -173,8 +180,8 @@ class _Worker:
         if hr is not None:
             layers["hr"] = PictureLayer(hr)
         icc = None if picture.grey else picture.icc
-        entry = outcome.entry = self.shelf.put(Entry(order.owner, path.name, layers, icc, guide=steering))
-        outcome.steered = Steered(prepared, restorer.info, order.outscale, order.quality, output, hr, entry, values)
+        entry = outcome.entry = self.shelf.put(Entry(order.owner, path.name, layers, icc, guide=steering, survey=survey))
+        outcome.steered = Steered(prepared, restorer.info, order.outscale, order.quality, output, hr, entry, setting, options)
         outcome.file, outcome.notes = output, (*picture.notes, *lost)
 
     def _pair(self, path: Path, scale: int) -> tuple[Picture, Picture | None]:

@@ -12,7 +12,7 @@ from srgui.inference.batch import Task, expand, names, outputs, upscale_files
 from srgui.inference.engine import Engine
 from srgui.inference.pixel import PixelRestorer
 from srgui.models.network import Network
-from srgui.protocol import RestorerInfo, Run
+from srgui.protocol import RestorerInfo, Run, Setting
 
 INFO = RestorerInfo("test", "Test", "spandrel", 4, "none")
 Save = Callable[..., Path]
@@ -83,7 +83,7 @@ def test_one_failing_input_does_not_stop_the_others(
     bad.write_text("no picture")
     told, run = [], watch()
     tasks = outputs([good[0], bad, tmp_path / "missing.png", good[1]], str(tmp_path / "out"), 4)
-    failed = upscale_files(restorer, tasks, {"pixel": 0.5}, 4, run, told=lambda task, notes: told.append(task.input))
+    failed = upscale_files(restorer, tasks, Setting({"pixel": 0.5}), 4, run, told=lambda task, notes: told.append(task.input))
     assert [path for path, _ in failed] == [bad, tmp_path / "missing.png"]
     assert all(str(path) in reason for path, reason in failed)
     assert told == good
@@ -94,7 +94,7 @@ def test_one_failing_input_does_not_stop_the_others(
 
 def test_the_settings_that_made_a_file_are_in_it(restorer: PixelRestorer, tmp_path: Path, save_png: Save) -> None:
     task = Task(save_png(tmp_path / "a.png", (5, 6)), tmp_path / "b.png")
-    assert upscale_files(restorer, [task], {}, 2.5, Run()) == []
+    assert upscale_files(restorer, [task], Setting(), 2.5, Run()) == []
     found = read_settings(task.output)
     assert found is not None
     assert found["model"] == "test"
@@ -107,7 +107,7 @@ def test_nothing_is_written_over_any_input(restorer: PixelRestorer, tmp_path: Pa
     first, second = save_png(tmp_path / "a.png", (5, 6)), save_png(tmp_path / "a_x4.png", (5, 6))
     before = second.read_bytes()
     tasks = [Task(first, second), Task(second, tmp_path / "c.png")]
-    failed = upscale_files(restorer, tasks, {}, 4, Run(), overwrite=True)
+    failed = upscale_files(restorer, tasks, Setting(), 4, Run(), overwrite=True)
     assert [path for path, _ in failed] == [first]
     assert "is the input itself" in failed[0][1]
     assert second.read_bytes() == before
@@ -116,7 +116,7 @@ def test_nothing_is_written_over_any_input(restorer: PixelRestorer, tmp_path: Pa
 def test_a_wrong_value_stops_before_the_first_picture(restorer: PixelRestorer, tmp_path: Path, save_png: Save) -> None:
     task = Task(save_png(tmp_path / "a.png", (5, 6)), tmp_path / "b.png")
     with pytest.raises(InputError, match="pixel 7 is out of range"):
-        upscale_files(restorer, [task], {"pixel": 7}, 4, Run())
+        upscale_files(restorer, [task], Setting({"pixel": 7}), 4, Run())
     assert not task.output.exists()
 
 
@@ -126,5 +126,5 @@ def test_cancel_keeps_what_is_done_and_no_more(
     tasks = outputs([save_png(tmp_path / f"{name}.png", (40, 40)) for name in "abc"], str(tmp_path / "out"), 4)
     per_picture = 10  # a report at the start and nine tiles
     with pytest.raises(Cancelled):
-        upscale_files(restorer, tasks, {}, 4, watch(per_picture + 4))
+        upscale_files(restorer, tasks, Setting(), 4, watch(per_picture + 4))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_x4.png"]

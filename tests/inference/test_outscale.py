@@ -96,7 +96,11 @@ def test_sixteen_is_the_most() -> None:
         check_outscale(17, 8)
 
 
-def test_a_mask_needs_the_models_own_scale(restorer: PixelRestorer, picture: Callable[..., Tensor]) -> None:
+def test_a_mask_is_stretched_over_what_is_resized(restorer: PixelRestorer, picture: Callable[..., Tensor]) -> None:
     prepared = prepare_at(restorer, Source(picture(8, 8)), 2, Run())
-    with pytest.raises(InputError, match="mask"):
-        prepared.render(Setting(masked={"pixel": 0.5}, mask=torch.ones(1, 1, 16, 16)), Run())
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    found = prepared.render(Setting(masked={"pixel": 0}, mask=mask), Run())
+    outside, inside = (prepared.render(Setting({"pixel": value}), Run()) for value in (1, 0))
+    torch.testing.assert_close(found[..., :3], inside[..., :3])
+    torch.testing.assert_close(found[..., -3:], outside[..., -3:])

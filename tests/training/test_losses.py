@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srgui import metrics
 from srgui.errors import InputError, MetricUnavailable
-from srgui.metrics import LPIPS_BACKBONES, load_lpips
+from srgui.metrics import LPIPS_BACKBONES, load_lpips, perceptual
 from srgui.training import losses
 from srgui.training.losses import (
     Perceptual,
@@ -46,7 +45,7 @@ def vgg19_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty torch.hub folder, and nothing that reaches the network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(metrics, "_probe", lambda url: None)
+    monkeypatch.setattr(perceptual, "_probe", lambda url: None)
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -107,7 +106,7 @@ def test_vgg_is_the_l1_distance_before_the_last_activation(checkpoints: Path, vg
 
 def test_vgg19_is_torchvisions_file() -> None:
     weights = torchvision.models.VGG19_Weights.IMAGENET1K_V1
-    assert weights.url == metrics._HOST + losses.VGG19.file
+    assert weights.url == perceptual._HOST + losses.VGG19.file
     assert losses.VGG19.smallest == 2**4
 
 

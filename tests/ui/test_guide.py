@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def pixels(page) -> np.ndarray:
 
 
 def score(page) -> float:
-    return float(page.inner_text(".sv-score").split()[1])
+    return float(re.search(r"PSNR (\S+) dB", page.inner_text(".sv-score"))[1])
 
 
 def test_the_picture_follows_the_sliders_and_the_server_agrees(result, tmp_path):
@@ -63,7 +64,8 @@ def test_the_picture_follows_the_sliders_and_the_server_agrees(result, tmp_path)
     pixels(page)
     page.wait_for_function(SETTLED)
     for values in ({"pixel": 0.5, "semantic": 0.25}, {"pixel": 1, "semantic": 0}, {"pixel": 0, "semantic": 1}):
-        asked = []
+        page.evaluate(MOVE, {"pixel": 0.95, "semantic": 0.95})
+        asked = []  # from here on: before a slider is held, scores may be asked for
         page.on("request", lambda request, asked=asked: asked.append(request.url))
         for step in (0.9, 0.7, 0.6):
             page.evaluate(MOVE, {"pixel": step, "semantic": step})
@@ -96,7 +98,7 @@ def test_the_keyboard_alone_moves_and_resets_them(result):
         page.keyboard.press("ArrowLeft")
     page.wait_for_selector("#status >> text=semantic 0.8", timeout=60_000)
     assert page.inner_text(".sv-scales label:last-child output") == "0.80"
-    page.focus(".sv-guide button")
+    page.focus(".sv-guide [data-action=reset]")
     page.keyboard.press("Enter")
     page.wait_for_selector("#status >> text=Rendered at pixel 1, semantic 1", timeout=60_000)
 

@@ -1,8 +1,4 @@
-"""How near SR is to HR (PSNR, SSIM, LPIPS) and to its own LR. Pictures are tensors (1, 3, H, W) in [0, 1].
-
-PSNR and SSIM are computed in double precision. Round SR with :func:`round_to_8bit` first where numbers are to be compared with
-published ones, which are measured on 8-bit files.
-"""
+"""LPIPS, and the backbones that it and the perceptual losses measure with."""
 
 from __future__ import annotations
 
@@ -13,114 +9,23 @@ import threading
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, log10
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from srgui.errors import InputError, MetricUnavailable, near
-from srgui.resample import resize
+from srgui.metrics.fidelity import check_pair, size_text
 
-Channel = Literal["Y", "RGB"]
 LpipsNet = Literal["alex", "vgg", "squeeze"]
-Scores = dict[str, float | None]  # psnr_y, ssim_y, lpips; None where one cannot be computed
 
-_SSIM_WINDOW = 11
-_SSIM_SIGMA = 1.5
 _HOST = "https://download.pytorch.org/models/"
 _CONNECT_SECONDS = 3.0
-
-
-def to_y(rgb: Tensor) -> Tensor:
-    """The luma of BT.601 in studio range, (65.481 R + 128.553 G + 24.966 B + 16) / 255.
-
-    Args:
-        rgb: (N, 3, H, W) in [0, 1].
-
-    Returns:
-        (N, 1, H, W) in [16 / 255, 235 / 255]: MATLAB's rgb2ycbcr without its rounding, as the SR literature measures.
-    """
-    weight = torch.tensor([65.481, 128.553, 24.966], dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
-    return ((rgb * weight).sum(dim=1, keepdim=True) + 16) / 255
-
-
-def round_to_8bit(x: Tensor) -> Tensor:
-    """Clip to [0, 1] and round half to even to multiples of 1 / 255, as saving to an 8-bit file and reading it would."""
-    return x.clamp(0, 1).mul(255).round().div(255)
-
-
-def psnr(sr: Tensor, hr: Tensor, *, channel: Channel = "Y", crop_border: int, data_range: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE); infinite for identical pictures.
-
-    Args:
-        sr, hr: (1, 3, H, W) in [0, data_range].
-        channel: measure the luma of :func:`to_y`, or all three colours with one common MSE.
-        crop_border: pixels left out on every side; the literature takes the scale.
-
-    Raises:
-        InputError: the sizes differ or are not (1, 3, H, W), or ``crop_border`` is negative.
-        MetricUnavailable: ``crop_border`` leaves nothing.
-    """
-    x, y = _compared(sr, hr, channel, crop_border)
-    mse = float((x - y).square().mean())
-    return inf if mse == 0 else 10 * log10(data_range**2 / mse)
-
-
-def ssim(sr: Tensor, hr: Tensor, *, channel: Channel = "Y", crop_border: int, data_range: float = 1.0) -> float:
-    """Structural similarity, at most 1, averaged over pixels and, for RGB, over channels.
-
-    Source: Wang et al. 2004, Eq. 13: an 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance, over
-    the positions where the window lies inside the picture. No downsampling of large pictures.
-
-    Args:
-        sr, hr, channel, crop_border: as for :func:`psnr`.
-
-    Raises:
-        InputError: as :func:`psnr`.
-        MetricUnavailable: less than 11 x 11 pixels remain after the crop.
-    """
-    x, y = _compared(sr, hr, channel, crop_border)
-    height, width = x.shape[-2:]
-    if min(height, width) < _SSIM_WINDOW:
-        raise MetricUnavailable(
-            f"SSIM not available: {width} x {height} pixels remain after cropping {crop_border}, "
-            f"its window needs {_SSIM_WINDOW} x {_SSIM_WINDOW}"
-        )
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    mean_x, mean_y = _window(x), _window(y)
-    var_x = _window(x * x) - mean_x * mean_x
-    var_y = _window(y * y) - mean_y * mean_y
-    cov = _window(x * y) - mean_x * mean_y
-    similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
-    similarity /= (mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2)
-    return float(similarity.mean())
-
-
-def lr_consistency(sr: Tensor, lr: Tensor, *, crop_border: int = 0) -> float:
-    """PSNR in dB, over RGB, between SR downscaled by antialiased bicubic and the LR it was made from.
-
-    Args:
-        sr: (1, 3, H, W) in [0, 1]. lr: (1, 3, h, w) in [0, 1], not larger.
-        crop_border: in LR pixels.
-
-    Raises:
-        InputError: a shape is not (1, 3, H, W), SR is smaller than LR, or ``crop_border`` is negative.
-        MetricUnavailable: ``crop_border`` leaves nothing.
-    """
-    _check_shape(sr, "SR")
-    _check_shape(lr, "LR")
-    height, width = lr.shape[-2:]
-    if sr.shape[-2] < height or sr.shape[-1] < width:
-        raise InputError(f"SR of {_size(sr)} is smaller than LR of {_size(lr)}; give the SR that was made from this LR")
-    return psnr(resize(_double(sr), height, width), lr, channel="RGB", crop_border=crop_border)
 
 
 class BackboneUnavailable(MetricUnavailable):
@@ -201,31 +106,6 @@ LPIPS_BACKBONES: dict[LpipsNet, Backbone] = {
 }
 
 
-def score(sr: Tensor, hr: Tensor, crop_border: int, lpips: Lpips | None) -> Scores:
-    """PSNR and SSIM on Y and LPIPS of an SR picture rounded to 8 bits; None where one cannot be computed.
-
-    Args:
-        sr, hr: (1, 3, H, W) in [0, 1].
-        crop_border: pixels left out on every side for PSNR and SSIM.
-
-    Raises:
-        InputError: the sizes differ.
-    """
-    sr = round_to_8bit(sr)
-    return {
-        "psnr_y": _or_none(lambda: psnr(sr, hr, channel="Y", crop_border=crop_border)),
-        "ssim_y": _or_none(lambda: ssim(sr, hr, channel="Y", crop_border=crop_border)),
-        "lpips": _or_none(lambda: lpips(sr, hr)) if lpips is not None else None,
-    }
-
-
-def _or_none(compute: Callable[[], float]) -> float | None:
-    try:
-        return compute()
-    except MetricUnavailable:
-        return None
-
-
 class Lpips:
     """Learned perceptual distance (Zhang et al. 2018, arXiv 1801.03924, version 0.1), 0 for identical pictures.
 
@@ -246,10 +126,10 @@ class Lpips:
             InputError: the sizes differ or are not (1, 3, H, W).
             MetricUnavailable: a side is too short for the backbone.
         """
-        _check_pair(sr, hr)
+        check_pair(sr, hr)
         smallest = LPIPS_BACKBONES[self.net].smallest
         if min(sr.shape[-2:]) < smallest:
-            raise MetricUnavailable(f"LPIPS not available: {self.net} needs {smallest} x {smallest} pixels, not {_size(sr)}")
+            raise MetricUnavailable(f"LPIPS not available: {self.net} needs {smallest} x {smallest} pixels, not {size_text(sr)}")
         device = sr.device
         if device not in self._models:
             self._models[device] = deepcopy(self._models[torch.device("cpu")]).to(device)
@@ -342,49 +222,3 @@ def _probe(url: str) -> None:
         raise TimeoutError(f"no answer within {_CONNECT_SECONDS:g} s") from None
     if error is not None:
         raise error
-
-
-def _compared(sr: Tensor, hr: Tensor, channel: Channel, crop_border: int) -> tuple[Tensor, Tensor]:
-    """What is measured of two pictures: (1, 1 or 3, h, w) float64 each."""
-    _check_pair(sr, hr)
-    if channel not in ("Y", "RGB"):
-        raise InputError(f"there is no channel {channel!r} to measure; give Y or RGB")
-    if crop_border < 0:
-        raise InputError(f"a border of {crop_border} pixels cannot be cropped; give 0 or more")
-    height, width = sr.shape[-2:]
-    if min(height, width) <= 2 * crop_border:
-        raise MetricUnavailable(f"PSNR and SSIM not available: cropping {crop_border} on every side leaves nothing of {_size(sr)}")
-    inner = (..., slice(crop_border, height - crop_border), slice(crop_border, width - crop_border))
-    x = _double(sr)[inner]
-    y = _double(hr)[inner].to(x.device)
-    return (to_y(x), to_y(y)) if channel == "Y" else (x, y)
-
-
-def _double(x: Tensor) -> Tensor:
-    x = x.detach()
-    return (x.cpu() if x.device.type == "mps" else x).double()  # MPS has no float64
-
-
-def _check_pair(sr: Tensor, hr: Tensor) -> None:
-    _check_shape(sr, "SR")
-    _check_shape(hr, "HR")
-    if sr.shape != hr.shape:
-        raise InputError(f"SR of {_size(sr)} cannot be compared with HR of {_size(hr)}; crop HR to a multiple of the scale")
-
-
-def _check_shape(x: Tensor, name: str) -> None:
-    if x.ndim != 4 or x.shape[:2] != (1, 3) or x.numel() == 0:
-        raise InputError(f"{name} of shape {tuple(x.shape)} cannot be measured; give (1, 3, H, W)")
-
-
-def _size(x: Tensor) -> str:
-    return f"{x.shape[-1]} x {x.shape[-2]}"
-
-
-def _window(x: Tensor) -> Tensor:
-    """The Gaussian-weighted mean in every window that lies inside: (1, C, H, W) -> (1, C, H - 10, W - 10)."""
-    t = torch.arange(_SSIM_WINDOW, dtype=x.dtype, device=x.device) - _SSIM_WINDOW // 2
-    weight = torch.exp(-t.square() / (2 * _SSIM_SIGMA**2))
-    weight = (weight / weight.sum()).expand(x.shape[1], 1, 1, -1)
-    rows = F.conv2d(x, weight, groups=x.shape[1])
-    return F.conv2d(rows, weight.transpose(-1, -2), groups=x.shape[1])

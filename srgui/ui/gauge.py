@@ -1,0 +1,75 @@
+"""Measuring for the viewer: closed forms that follow its sliders, and exact scores while nothing else is to be done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from srgui.errors import SrguiError
+from srgui.protocol import Box, Run, Setting
+from srgui.survey import Survey, as_lists
+from srgui.ui.shelf import Shelf
+from srgui.ui.work import MEASURED, lpips
+
+BUSY = {"busy": True}
+
+
+class Gauge:
+    """Answers what a viewer asks of the results on a shelf: what is not there, or cannot be measured, is None.
+
+    Args:
+        busy: whether somebody's pictures are being made; measuring waits until they are.
+    """
+
+    def __init__(self, shelf: Shelf, busy: Callable[[], bool]) -> None:
+        self._shelf, self._busy = shelf, busy
+        self._turn = threading.Lock()
+
+    def forms(self, request: Mapping[str, Any]) -> Mapping[str, object] | None:
+        """The forms (:class:`srgui.survey.Forms`) of the result ``id``, or of its part ``box``: left, top, width, height."""
+        return self._ask(request, lambda survey, part: as_lists(survey.forms(Run(), part)))
+
+    def scores(self, request: Mapping[str, Any]) -> Mapping[str, object] | None:
+        """The scores of the result ``id``, or of a part, at ``values`` and, in its mask, ``masked``; or that others come first."""
+
+        def measure(survey: Survey, part: Box | None) -> Mapping[str, object]:
+            found = lpips()
+            masked = request.get("masked") if survey.mask is not None else None
+            setting = Setting(_numbers(request["values"]), masked and _numbers(masked), survey.mask if masked else None)
+            return survey.scores(setting, None if isinstance(found, str) else found, Run(), part)
+
+        if self._busy() or not self._turn.acquire(blocking=False):
+            return BUSY
+        try:
+            return self._ask(request, measure)
+        finally:
+            self._turn.release()
+
+    def _ask(
+        self, request: Mapping[str, Any], answer: Callable[[Survey, Box | None], Mapping[str, object]]
+    ) -> Mapping[str, object] | None:
+        entry = self._shelf.get(str(request.get("id")))
+        if entry is None or entry.survey is None:
+            return None
+        try:
+            part = _part(request.get("box"), entry.survey.prepared.size)
+            return answer(entry.survey, part)
+        except (SrguiError, KeyError, TypeError, ValueError, AttributeError):  # not ours, or too small a part: nothing to say
+            return None
+
+
+def _part(box: Any, size: tuple[int, int]) -> Box | None:
+    if box is None:
+        if size[0] * size[1] > MEASURED:
+            raise ValueError("too large to be measured whole")
+        return None
+    left, top, width, height = (int(number) for number in box)
+    part = Box(top, left, height, width)
+    if min(left, top) < 0 or min(width, height) < 1 or part.bottom > size[0] or part.right > size[1] or width * height > MEASURED:
+        raise ValueError("outside of the picture")
+    return part
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in values.items()}
