@@ -1,6 +1,9 @@
-"""Start the page: python app.py"""
+"""Start the page: python app.py, with the options of `python -m srgui serve`."""
 
-from srgui.ui.app import launch
+import sys
+
+from srgui.cli import main
 
 if __name__ == "__main__":
-    launch()
+    sys.argv.insert(1, "serve")
+    main()

@@ -55,4 +55,4 @@ def near(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {', '.join(close)}?"
-    return f"Known: {', '.join(known)}."
+    return f"Known: {', '.join(known)}." if known else "There is none on this machine."

@@ -24,6 +24,7 @@ FAMILIES = {
     "spandrel": "srgui.inference.pixel:PixelRestorer",
     "srcnn": "srgui.inference.pixel:PixelRestorer",
     "bicubic": "srgui.inference.pixel:BicubicRestorer",
+    "lorun": "srgui.unfolding.restorer:LorunRestorer",
     "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
 }
 
@@ -60,7 +61,7 @@ def open_restorer(
     from srgui.inference.engine import Engine
     from srgui.lora.catalogue import load_adapter
 
-    card = _present(find_card(model))
+    card = _present(_found(model))
     module, name = FAMILIES[card.family].split(":")
     family = getattr(import_module(module), name)
     loaded = [(load_adapter(name), strength) for name, strength in adapters]
@@ -104,6 +105,13 @@ def open_network(model: str) -> tuple[Card, Network]:
     if "weights" not in card.parts:
         raise ModelError(f"{card.id} is not a network with weights; choose one such as {DEFAULT_MODEL}")
     return card, load_network(card.parts["weights"].path, torch.device("cpu"))
+
+
+def _found(model: str) -> Card:
+    """Unfolding networks have a catalogue of their own: most take no picture, and all want more than one."""
+    from srgui.unfolding.files import shipped
+
+    return shipped().get(model) or find_card(model)
 
 
 @dataclass(frozen=True)

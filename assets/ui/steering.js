@@ -89,6 +89,7 @@ export class Steering {
     this.viewer.brush.restore(item.id, rendered.mask);
     this.said();
     this.viewer.redraw();
+    if (url) this.viewer.dispatchEvent(new Event("show")); // who shows scores could not yet tell whose they are
   }
 
   // Whether the mask that is painted is that of the server's picture.

@@ -21,7 +21,7 @@ const SLIM = 560; // and under which pictures lie under each other and words lea
 const VIEW_REST = 200; // milliseconds after which a view counts as settled
 
 // Events: `steer` at every move of a slider or the brush {values, masked, hasMask}; `view` when what is visible has
-// settled, with `visible()`; `show` when the picture is another, or the same anew.
+// settled, with `visible()`; `show` when the picture is another or the same anew, and when the mask it came with is read.
 export class Viewer extends EventTarget {
   // `release` is called with what a slider or the brush asks of the server when it is let go of.
   constructor(root, fetchTile, release = () => {}) {

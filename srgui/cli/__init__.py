@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srgui import __version__
-from srgui.cli import adapters, models, pictures, reports, training
+from srgui.cli import adapters, models, pictures, reports, training, unfolding
 from srgui.errors import InputError, SrguiError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(training.app)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(models.app, name="models")
 app.add_typer(reports.app, name="report")
+app.add_typer(unfolding.app, name="unfold")
 
 
 def main() -> None:

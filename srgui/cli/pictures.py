@@ -48,7 +48,8 @@ def upscale(
     pixel: Pixel = None,
     semantic: Semantic = None,
     mask: Annotated[
-        Path | None, typer.Option(help="A picture, stretched over the result: where it is white the masked scales hold.")
+        Path | None,
+        typer.Option(help="A picture, stretched over the result: where it is white the masked scales hold. Turns on the pair."),
     ] = None,
     masked_pixel: Annotated[float | None, typer.Option(help="Fidelity in the mask; by default as outside.")] = None,
     masked_semantic: Annotated[float | None, typer.Option(help="Generated detail in the mask; by default 0.")] = None,

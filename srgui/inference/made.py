@@ -72,7 +72,7 @@ class Made:
                 _text(content["version"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"its settings are not as srgui writes them ({error}); take another file") from error
+            raise InputError("its settings are not as srgui writes them; take another file") from error
 
 
 def made(path: Path) -> Made:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srgui.errors import OutputError
+from srgui.errors import Cancelled, OutputError
 from srgui.protocol import Box, Run
 from srgui.resample import needed, resize_region
 
@@ -107,6 +107,12 @@ class Upsampled:
         self.size = self._lr_size[0] * scale, self._lr_size[1] * scale
 
     def read(self, box: Box, run: Run) -> Tensor:
+        """
+        Raises:
+            Cancelled: it is closed.
+        """
+        if not self._lr.numel():
+            raise Cancelled
         at = needed(self._lr_size, self.size, box)
         return resize_region(self._lr[(..., *at.slices)], at, self._lr_size, self.size, box)
 
@@ -125,6 +131,7 @@ class Computed:
         self.size = size
         self._compute = compute
         self._store: Store | None = None
+        self._closed = False
         self._lock = threading.Lock()
 
     @property
@@ -132,7 +139,13 @@ class Computed:
         return self._store is not None
 
     def read(self, box: Box, run: Run) -> Tensor:
+        """
+        Raises:
+            Cancelled: it is closed; it would be computed anew for nobody.
+        """
         with self._lock:
+            if self._closed:
+                raise Cancelled
             if self._store is None:
                 store = store_for(*self.size)
                 try:
@@ -145,6 +158,7 @@ class Computed:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             if self._store is not None:
                 self._store.close()
                 self._store = None

@@ -59,11 +59,10 @@ def plan(base: nn.Module, spec: LoraSpec) -> Report:
     return report(base, choose(base, spec.targets), Rank(spec.rank), spec.form, spec.dora)
 
 
-class LoraModel(nn.Module):
-    """``base`` with trainable factors on the layers that ``spec`` names; at first it computes exactly what ``base`` does.
+class LoraSet(nn.Module):
+    """Trainable factors for the layers of ``base`` that ``spec`` names, without ``base`` itself; at first they change nothing.
 
-    ``base`` is frozen and its weights are never written, but while a forward pass runs it holds the effective weights: only
-    one thread may use it then. For inference see :func:`srgui.lora.adapter.attach`.
+    Several sets may adapt one network in turn: what they share is not copied.
 
     Args:
         seed: of A, kaiming-uniform with a = sqrt(5) as in loralib and peft, the same on every device. B is zero.
@@ -74,13 +73,12 @@ class LoraModel(nn.Module):
 
     def __init__(self, base: nn.Module, spec: LoraSpec, seed: int) -> None:
         super().__init__()
-        self.base = base.requires_grad_(False)
         self.spec = spec
         self.names = choose(base, spec.targets)
         layers = adaptable(base)
+        # In a list, so that the layers do not become this module's own.
         self._layers = [layers[name] for name in self.names]
         self._ranks = [Rank(spec.rank).of(layer) for layer in self._layers]
-        self._overwritten: frozenset[str] = frozenset()
         self.lora_A, self.lora_B, self.lora_magnitude = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
         generator = torch.Generator().manual_seed(seed)
         for layer, rank in zip(self._layers, self._ranks, strict=True):
@@ -91,29 +89,23 @@ class LoraModel(nn.Module):
             if spec.dora:
                 self.lora_magnitude.append(nn.Parameter(row_norms(layer.weight, is_transposed(layer))))
 
-    def forward(self, x: Tensor) -> Any:
+    def weights(self) -> dict[str, Tensor]:
+        """The effective weights of the adapted layers, by parameter name of ``base``."""
+        rows = zip(self._layers, self._live(), strict=True)
+        return {f"{name}.weight": effective_weight(layer.weight, [(1.0, factors)]) for layer, (name, factors) in rows}
+
+    def adapt(self, base: nn.Module, x: Tensor) -> Any:
         """What ``base`` gives for ``x`` with the effective weights, which are computed once."""
         # Products in half precision would round what is learned to three digits.
         with torch.autocast(x.device.type, enabled=False):
-            weights = {
-                f"{name}.weight": effective_weight(layer.weight, [(1.0, factors)])
-                for layer, (name, factors) in zip(self._layers, self._live(), strict=True)
-            }
-        places = [weight.data_ptr() for weight in weights.values()]
-        result = functional_call(self.base, weights, (x,), tie_weights=False)
-        used = zip(self.names, weights.values(), places, strict=True)
-        self._overwritten = frozenset(name for name, weight, place in used if weight.data_ptr() != place)
-        return result
+            weights = self.weights()
+        return functional_call(base, weights, (x,), tie_weights=False)
 
     def _live(self) -> Iterator[tuple[str, Factors]]:
         spec, magnitudes = self.spec, list(self.lora_magnitude) or [None] * len(self.names)
         rows = zip(self.names, self._layers, self._ranks, self.lora_A, self.lora_B, magnitudes, strict=True)
         for name, layer, rank, down, up, magnitude in rows:
             yield name, Factors(down, up, rank, spec.scaling(rank), spec.form, is_transposed(layer), magnitude)
-
-    @property
-    def report(self) -> Report:
-        return plan(self.base, self.spec)
 
     @property
     def trainable(self) -> int:
@@ -123,11 +115,6 @@ class LoraModel(nn.Module):
     def penalty(self) -> Tensor:
         """Sum of |A|^2 + |B|^2 over all layers; a scalar."""
         return torch.stack([factor.square().sum() for factor in (*self.lora_A, *self.lora_B)]).sum()
-
-    def ungrounded(self) -> tuple[str, ...]:
-        """After a backward pass: names of the layers whose weights the forward pass does not use or overwrites."""
-        reached = zip(self.names, self.lora_B, strict=True)
-        return tuple(name for name, up in reached if up.grad is None or name in self._overwritten)
 
     def factors(self) -> dict[str, Factors]:
         """What was learned so far, by layer: copies on the CPU."""
@@ -160,6 +147,45 @@ class LoraModel(nn.Module):
             raise AdapterError(f"{len(wrong)} tensors do not fit what is trained ({', '.join(wrong[:3])}); use the same recipe")
         for key, tensor in own.items():
             tensor.copy_(state[key])
+
+
+class LoraModel(LoraSet):
+    """``base`` with trainable factors on the layers that ``spec`` names; at first it computes exactly what ``base`` does.
+
+    ``base`` is frozen and its weights are never written, but while a forward pass runs it holds the effective weights: only
+    one thread may use it then. For inference see :func:`srgui.lora.adapter.attach`.
+
+    Args:
+        seed: see :class:`LoraSet`.
+
+    Raises:
+        AdapterError: a target matches no layer.
+    """
+
+    def __init__(self, base: nn.Module, spec: LoraSpec, seed: int) -> None:
+        super().__init__(base, spec, seed)
+        self.base = base.requires_grad_(False)
+        self._overwritten: frozenset[str] = frozenset()
+
+    def forward(self, x: Tensor) -> Any:
+        """What ``base`` gives for ``x`` with the effective weights, which are computed once."""
+        # Products in half precision would round what is learned to three digits.
+        with torch.autocast(x.device.type, enabled=False):
+            weights = self.weights()
+        places = [weight.data_ptr() for weight in weights.values()]
+        result = functional_call(self.base, weights, (x,), tie_weights=False)
+        used = zip(self.names, weights.values(), places, strict=True)
+        self._overwritten = frozenset(name for name, weight, place in used if weight.data_ptr() != place)
+        return result
+
+    @property
+    def report(self) -> Report:
+        return plan(self.base, self.spec)
+
+    def ungrounded(self) -> tuple[str, ...]:
+        """After a backward pass: names of the layers whose weights the forward pass does not use or overwrites."""
+        reached = zip(self.names, self.lora_B, strict=True)
+        return tuple(name for name, up in reached if up.grad is None or name in self._overwritten)
 
 
 def _by_layer(factors: Mapping[str, Factors]) -> dict[str, Tensor]:

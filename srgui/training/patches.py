@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from srgui.degradations import degrade, find_degradation
 from srgui.degradations.steps import filter_threads, gaussian_noise, to_float, to_uint8
@@ -21,12 +21,27 @@ from srgui.errors import InputError, SrguiError
 from srgui.images import to_tensor
 from srgui.training.pairs import Pairs
 
-Batch = tuple[Tensor, Tensor]
+Given = Tensor | Mapping[str, Tensor]
+Batch = tuple[Given, Tensor]
+
+
+class Samples(Protocol):
+    """An endless set of samples by number: what a network is given, one tensor or several by name, and what it is to make of it."""
+
+    def __getitem__(self, sample: int) -> Batch:
+        """Without a batch axis. Depends on nothing but the number and what the set was made of."""
+
+    def share(self) -> bool:
+        """Load what all samples are made of, for processes forked later; whether it fits into memory."""
+
+    def divide(self, workers: int) -> None:
+        """In one of several processes that share nothing: keep to a part of the memory."""
+
 
 _JPEG_BLOCK = 8
 
 
-class Patches(Dataset[Batch]):
+class Patches(Dataset[tuple[Tensor, Tensor]]):
     """An endless set of samples; each depends on ``(seed, sample)`` and the pictures alone.
 
     A picture is drawn with a probability proportional to the square root of its area; place, flip and quarter turns are random.
@@ -55,7 +70,7 @@ class Patches(Dataset[Batch]):
         self._chance = np.cumsum([np.sqrt(height * width) for height, width in sizes])
         self._chance /= self._chance[-1]
 
-    def __getitem__(self, sample: int) -> Batch:
+    def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
         """LR (3, p, p) and HR (3, p * scale, p * scale), float32 in [0, 1]; of resized pairs, p is their LR side.
 
         Raises:
@@ -66,6 +81,15 @@ class Patches(Dataset[Batch]):
         if rng.random() < self.noisy:
             lr = to_uint8(gaussian_noise(to_float(lr), rng.uniform(0, 60), False, rng))
         return to_tensor(lr)[0], to_tensor(hr)[0]
+
+    def share(self) -> bool:
+        if self.pairs.fits:
+            self.pairs.preload()
+            return True
+        return False
+
+    def divide(self, workers: int) -> None:
+        self.pairs.budget //= workers
 
     def _whole(self, sample: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(sample, len(self.pairs))
@@ -96,9 +120,10 @@ class Patches(Dataset[Batch]):
 
 
 def batches(
-    patches: Patches, batch: int, *, first_step: int, rank: int = 0, world: int = 1, workers: int = 0
+    patches: Samples, batch: int, *, first_step: int, rank: int = 0, world: int = 1, workers: int = 0
 ) -> Generator[Batch, None, None]:
-    """Yield without end, from ``first_step`` on, LR (n, 3, p, p) and HR (n, 3, p * scale, p * scale), n being batch / world.
+    """Yield without end, from ``first_step`` on, n samples stacked, n being batch / world: of :class:`Patches` LR (n, 3, p, p)
+    and HR (n, 3, p * scale, p * scale).
 
     Step ``t`` is made of the samples ``t * batch`` to ``(t + 1) * batch - 1``, of which ``rank`` takes every ``world``-th: no
     sample comes twice, a resumed run sees what an uninterrupted one would have seen, and ``workers`` change nothing but
@@ -121,7 +146,7 @@ def batches(
 class _Steps(Dataset["Batch | SrguiError"]):
     """Step -> this rank's part of the batch, or why there is none: raised in a worker, an error would arrive as a traceback."""
 
-    patches: Patches
+    patches: Samples
     batch: int
     rank: int
     world: int
@@ -129,10 +154,10 @@ class _Steps(Dataset["Batch | SrguiError"]):
     def __getitem__(self, step: int) -> Batch | SrguiError:
         samples = range(step * self.batch + self.rank, (step + 1) * self.batch, self.world)
         try:
-            lrs, hrs = zip(*(self.patches[sample] for sample in samples), strict=True)
+            given, wanted = default_collate([self.patches[sample] for sample in samples])
         except SrguiError as error:
             return error
-        return torch.stack(lrs), torch.stack(hrs)
+        return given, wanted
 
 
 def _checked(made: Generator[Batch | SrguiError, None, None]) -> Generator[Batch, None, None]:
@@ -145,9 +170,7 @@ def _checked(made: Generator[Batch | SrguiError, None, None]) -> Generator[Batch
 
 def _in_workers(steps: _Steps, first_step: int, workers: int) -> Generator[Batch | SrguiError, None, None]:
     forking = platform.system() == "Linux"  # elsewhere it is unsafe, or not there
-    shared = forking and steps.patches.pairs.fits
-    if shared:
-        steps.patches.pairs.preload()
+    shared = forking and steps.patches.share()
     loader = DataLoader(
         steps,
         batch_size=None,
@@ -174,7 +197,7 @@ def _start_worker(index: int, shared: bool) -> None:
     filter_threads(1)
     info: Any = get_worker_info()
     if not shared:
-        info.dataset.patches.pairs.budget //= info.num_workers
+        info.dataset.patches.divide(info.num_workers)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -91,7 +91,7 @@ class Recipe:
     ema: float = 0.99
     steps: int = 1000
     epochs: int = 0
-    metric: Literal["psnr_y", "lpips"] = "psnr_y"
+    metric: Literal["psnr_y", "psnr", "lpips"] = "psnr_y"
     validate_every: int = 100
     patience: int = 6
     held_out: int = 0

@@ -5,31 +5,57 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from srgui.errors import Cancelled, TrainingError
 from srgui.metrics import Scores
-from srgui.models.network import Network
 from srgui.protocol import Run
 from srgui.training.checkpoint import Checkpoint, Progress, write_samples
 from srgui.training.learner import check_grounded, holding, learner, trainable
 from srgui.training.muon import Muon
 from srgui.training.objective import Objective
-from srgui.training.patches import Batch, Patches, batches
+from srgui.training.patches import Batch, Given, Samples, batches
 from srgui.training.recipe import Recipe
-from srgui.training.validation import Validation
+from srgui.training.validation import Watched
 
 Tell = Callable[[dict[str, Any]], None]
 _TOLD_EVERY = 1.0  # seconds between two reports of the loss
 _KEPT_EVERY = 120.0  # seconds between two checkpoints
+
+
+class Trainable(Protocol):
+    """What a training needs of a network: a module, and how it is called."""
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def scale(self) -> int: ...
+
+    def with_module(self, module: nn.Module) -> Self:
+        """The same with other weights."""
+
+    def __call__(self, given: Any, /) -> Tensor:
+        """(N, C, H, W), not clipped, from the first half of a batch."""
+
+
+class Judge(Protocol):
+    """What measures a network while it learns: :class:`~srgui.training.validation.Validation` for SR networks."""
+
+    @property
+    def pictures(self) -> Sequence[Watched]: ...
+
+    def __call__(self, network: Any, /) -> tuple[Scores, list[Tensor]]:
+        """The mean scores, one of which is the recipe's metric, and the results for ``pictures``."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +68,11 @@ class Task:
         identity: what a checkpoint must agree with to be resumed, such as digests of the base and of the pictures.
     """
 
-    network: Network
+    network: Trainable
     recipe: Recipe
-    patches: Patches
+    patches: Samples
     pictures: int
-    validation: Validation
+    validation: Judge
     identity: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -168,21 +194,21 @@ class Trainer:
             self.task.patches, self.task.recipe.batch, first_step=self.progress.step, rank=rank, world=world, workers=self.workers
         )
 
-    def _network(self, module: nn.Module) -> Network:
-        return replace(self.task.network, module=module)
+    def _network(self, module: nn.Module) -> Trainable:
+        return self.task.network.with_module(module)
 
     def _check_first(self) -> None:
         """One backward pass on one patch, thrown away: every layer that is to learn must take part in it."""
-        lr, hr = self.task.patches[0]
+        given, wanted = default_collate([self.task.patches[0]])
         device = self.accelerator.device
-        sr = self._network(self.model)(lr[None].to(device))
+        sr = self._network(self.model)(_moved(given, device))
         # A LoRA's B is zero and its output that of the base: the gradient of A is zero, and B's is what counts.
         if sr.requires_grad:
-            nn.functional.mse_loss(sr, hr[None].to(device)).backward()  # type: ignore[no-untyped-call]
+            nn.functional.mse_loss(sr, wanted.to(device)).backward()  # type: ignore[no-untyped-call]
         check_grounded(self.model)
         self.model.zero_grad(set_to_none=True)
 
-    def _step(self, lr: Tensor, hr: Tensor) -> tuple[float, float]:
+    def _step(self, given: Given, hr: Tensor) -> tuple[float, float]:
         """One step; returns the loss, averaged over all processes, and the factor on the learning rates."""
         recipe, device = self.task.recipe, self.accelerator.device
         rate = recipe.rate(self.progress.step, self.task.steps)
@@ -190,8 +216,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
             optimizer.zero_grad()
-        lr, hr = lr.to(device, non_blocking=True), hr.to(device, non_blocking=True)
-        value, sr = self._learn(lr, hr)
+        value, sr = self._learn(_moved(given, device), hr.to(device, non_blocking=True))
         if math.isfinite(value):
             if recipe.clip:
                 self.accelerator.clip_grad_norm_(list(trainable(self.model).values()), recipe.clip)
@@ -202,23 +227,24 @@ class Trainer:
             self._follow()
         return value, rate
 
-    def _learn(self, lr: Tensor, hr: Tensor) -> tuple[float, Tensor]:
-        """Add up the gradients of a batch, some patches at a time; returns the loss, averaged over all processes, and the SR.
+    def _learn(self, given: Given, hr: Tensor) -> tuple[float, Tensor]:
+        """Add up the gradients of a batch, some samples at a time; returns the loss, averaged over all processes, and the SR.
 
         It ends at the first loss that is not finite.
         """
-        count, some = lr.shape[0], self.task.recipe.micro or lr.shape[0]
+        count = hr.shape[0]
+        some = self.task.recipe.micro or count
         value, made = 0.0, []
         for start in range(0, count, some):
             part = slice(start, start + some)
-            sr = self._network(self.wrapped)(lr[part])
+            sr = self._network(self.wrapped)(_some(given, part))
             loss = self.objective(self.model, sr, hr[part]) * (sr.shape[0] / count)
             value += float(self.accelerator.reduce(loss.detach(), "mean"))
             if not math.isfinite(value):
                 break
             self.accelerator.backward(loss)
             made.append(sr.detach())
-        return value, torch.cat(made) if made else lr
+        return value, torch.cat(made) if made else hr
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -274,8 +300,18 @@ class Trainer:
         return f"the loss became NaN at step {step}; the weights of step {best} are kept; a lower learning rate may go further"
 
 
+def _moved(given: Given, device: torch.device) -> Given:
+    if isinstance(given, Tensor):
+        return given.to(device, non_blocking=True)
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in given.items()}
+
+
+def _some(given: Given, part: slice) -> Given:
+    return given[part] if isinstance(given, Tensor) else {name: tensor[part] for name, tensor in given.items()}
+
+
 def _better(scores: Scores, best: Scores, metric: str) -> bool:
-    now, before = scores[metric], best[metric]
+    now, before = scores.get(metric), best.get(metric)
     if now is None or before is None:  # LPIPS that cannot be had here
         now, before, metric = scores["psnr_y"], best["psnr_y"], "psnr_y"
     assert now is not None

@@ -29,6 +29,7 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
     import gradio as gr
 
     from srgui.ui.adapters import adapters_tab
+    from srgui.ui.lab import lab_tab
     from srgui.ui.models import models_tab
     from srgui.ui.sessions import Sessions
     from srgui.ui.stack import refreshed
@@ -47,6 +48,8 @@ def launch(host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, st
                 train_tab(sessions, page, tabs, chosen)
             with gr.Tab("Adapters", id="adapters") as shelf:
                 adapters_tab(sessions.folder / "adapters", page, shelf, chosen)
+            with gr.Tab("Lab", id="lab"):
+                lab_tab(sessions)
             with gr.Tab("Models", id="models"):
                 models_tab(sessions, chosen.model)
         page.load(lambda: gr.update(choices=model_choices()), None, chosen.model, api_visibility="private")

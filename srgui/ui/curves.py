@@ -23,6 +23,8 @@ class Curve:
         base: a level to compare with, drawn dashed.
         noisy: whether to draw a smoothed curve over the points; otherwise every point is marked.
         log: whether the values are drawn logarithmically; where one is not above 0, they are not.
+        axis: what is counted along the axis.
+        beside: other values to compare with, drawn dashed.
     """
 
     title: str
@@ -32,6 +34,8 @@ class Curve:
     base: float | None = None
     noisy: bool = False
     log: bool = False
+    axis: str = "steps"
+    beside: Sequence[Point] = ()
 
 
 def curve_html(curve: Curve) -> str:
@@ -41,16 +45,18 @@ def curve_html(curve: Curve) -> str:
     if not points:
         return f"<figure class='curve'>{caption}<p>Nothing measured yet</p></figure>"
     points = _thinned(points)
-    levels = [y for _, y in points] + ([] if curve.base is None else [curve.base])
-    plane = _Plane(curve.end, min(levels), max(levels), curve.log and min(levels) > 0)
+    levels = [y for _, y in [*points, *curve.beside]] + ([] if curve.base is None else [curve.base])
+    plane = _Plane(curve.end, min(levels), max(levels), curve.log and min(levels) > 0, curve.axis)
     drawn = plane.grid()
     if curve.base is not None:
         drawn += plane.line([(0, curve.base), (curve.end, curve.base)], "base")
+    if curve.beside:
+        drawn += plane.line(curve.beside, "base")
     if curve.noisy:
         drawn += plane.line(points, "raw") + plane.line(_smoothed(points), "line")
     else:
         drawn += plane.line(points, "line") + "".join(plane.dot(point) for point in points)
-    last = f"{curve.title}, {curve.unit}: {_label(points[-1][1])} at step {points[-1][0]:g}"
+    last = f"{curve.title}, {curve.unit}: {_label(points[-1][1])} at {plane.axis[:-1]} {points[-1][0]:g}"
     svg = f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' aria-label='{html.escape(last, quote=True)}'>{drawn}</svg>"
     return f"<figure class='curve'>{caption}{svg}</figure>"
 
@@ -58,8 +64,8 @@ def curve_html(curve: Curve) -> str:
 class _Plane:
     """From values to places in the picture."""
 
-    def __init__(self, end: float, low: float, high: float, log: bool) -> None:
-        self.end, self.log = max(1.0, end), log
+    def __init__(self, end: float, low: float, high: float, log: bool, axis: str) -> None:
+        self.end, self.log, self.axis = max(1.0, end), log, axis
         self.low, self.high = (math.log10(low), math.log10(high)) if log else (low, high)
         margin = 0.06 * (self.high - self.low) or max(abs(self.low) * 0.01, 1e-6)
         self.low, self.high = self.low - margin, self.high + margin
@@ -79,7 +85,7 @@ class _Plane:
             drawn += f"<text x='{_LEFT - 7}' y='{y + 4:.1f}' text-anchor='end'>{label}</text>"
         for step, label in ticks(0, self.end):
             drawn += f"<text x='{self.x(step):.1f}' y='{_HEIGHT - _BOTTOM + 17}' text-anchor='middle'>{label}</text>"
-        return drawn + f"<text x='{_WIDTH - _RIGHT}' y='{_HEIGHT - 3}' text-anchor='end'>steps</text>"
+        return drawn + f"<text x='{_WIDTH - _RIGHT}' y='{_HEIGHT - 3}' text-anchor='end'>{self.axis}</text>"
 
     def _levels(self) -> list[tuple[float, str]]:
         """Round values with their labels."""
@@ -96,7 +102,7 @@ class _Plane:
     def dot(self, point: Point) -> str:
         step, value = point
         place = f"cx='{self.x(step):.1f}' cy='{self.y(value):.1f}'"
-        return f"<circle {place} r='3'><title>{_label(value)} at step {step:g}</title></circle>"
+        return f"<circle {place} r='3'><title>{_label(value)} at {self.axis[:-1]} {step:g}</title></circle>"
 
 
 def ticks(low: float, high: float) -> list[tuple[float, str]]:

@@ -104,12 +104,12 @@ def guide(
 ) -> tuple[dict[str, Any] | None, dict[str, Layer], Survey | None]:
     """What the viewer needs to steer a result: its sliders and the layers to blend; and what measures it at every setting.
 
-    Pictures with an alpha channel, whose colours are rendered beside it, and grey ones are shown anew on release only.
+    Pictures with an alpha channel, whose colours are rendered beside it, are shown and measured anew on release only.
     """
     controls = tuple(control for control in info.controls if control.cost == "client")
     if not controls:
         return None, {}, None
-    live = prepared.picture.alpha is None and not prepared.picture.grey
+    live = prepared.picture.alpha is None
     layers: dict[str, Layer] = {}
     survey = None
     if live:

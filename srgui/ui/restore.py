@@ -9,8 +9,10 @@ from typing import Any
 
 from srgui.errors import InputError, SrguiError
 from srgui.images import Picture
+from srgui.inference.engine import Engine
 from srgui.inference.made import Made
 from srgui.inference.mask import encode_mask
+from srgui.inference.outscale import check_outscale
 from srgui.lora.catalogue import named
 from srgui.models.cards import all_cards
 
@@ -44,6 +46,9 @@ def _controls(made: Made) -> Restored:
     card = all_cards().get(made.model)
     if card is None or not card.present:
         raise InputError(f"the model {made.model} is not on this machine; see the Models tab")
+    check_outscale(made.outscale, card.scale)
+    if made.tile is not None:
+        Engine(made.tile)  # which refuses one that is too small
     adapters = [(named(each.name, each.sha256), each.strength) for each in made.adapters]
     pair = bool(card.pair) and all((name, 1.0) in adapters for name in card.pair)
     stack = [(name, strength) for name, strength in adapters if not (pair and name in card.pair)]

@@ -25,6 +25,8 @@ def steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, .
     if found is None:
         return (*[gr.skip()] * 4, sent)
     order, done = found
+    if sent.get("id") not in {outcome.entry.id for outcome in done if outcome.entry is not None}:
+        return (*[gr.skip()] * 4, sent)  # of a picture that another run has taken the place of meanwhile
     begun = time.monotonic()
     changed = 0
     try:

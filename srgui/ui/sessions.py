@@ -7,13 +7,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from srgui.protocol import Run
-from srgui.ui.shelf import Shelf
+from srgui.ui.shelf import Entry, Shelf
 from srgui.ui.work import Done, Order
+
+if TYPE_CHECKING:
+    from srgui.ui.experiment import Experiment
 
 
 class Sessions:
@@ -29,6 +32,7 @@ class Sessions:
         self._runs: dict[str, set[Run]] = {}
         self._waiting: dict[str, Run] = {}
         self._results: dict[str, tuple[Order, list[Done]]] = {}
+        self._experiments: dict[str, tuple[Experiment, Entry]] = {}
         self._lock = threading.Lock()
 
     def queue(self, session: str) -> bool:
@@ -65,6 +69,15 @@ class Sessions:
         with self._lock:
             return self._results.get(session)
 
+    def keep_experiment(self, session: str, found: Experiment, entry: Entry) -> None:
+        """Remember a visitor's latest experiment, and how it lies on the shelf."""
+        with self._lock:
+            self._experiments[session] = found, entry
+
+    def experiment(self, session: str) -> tuple[Experiment, Entry] | None:
+        with self._lock:
+            return self._experiments.get(session)
+
     def cancel(self, session: str) -> None:
         with self._lock:
             runs = [*self._runs.get(session, ()), *([self._waiting[session]] if session in self._waiting else [])]
@@ -78,8 +91,10 @@ class Sessions:
         with self._lock:
             self._waiting.pop(session, None)
             self._results.pop(session, None)
+            self._experiments.pop(session, None)
         self.shelf.drop(session)
         self.shelf.drop(samples_of(session))
+        self.shelf.drop(lab_of(session))
 
     def bind_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """As :meth:`bind`, of ``function(sessions, session, event)`` for an event that carries a value."""
@@ -107,3 +122,8 @@ class Sessions:
 def samples_of(session: str) -> str:
     """Under whose name the shelf keeps the samples of trainings that a visitor looks at."""
     return f"{session}/samples"
+
+
+def lab_of(session: str) -> str:
+    """Under whose name the shelf keeps a visitor's experiment."""
+    return f"{session}/lab"

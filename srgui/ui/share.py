@@ -17,7 +17,7 @@ from srgui.protocol import Box, Run
 from srgui.survey import as_lists
 from srgui.ui.parts import measured_html
 from srgui.ui.shelf import Entry
-from srgui.ui.viewer import scripts, viewer_value
+from srgui.ui.viewer import markup, scripts, viewer_value
 from srgui.ui.work import Done, Order
 
 LARGEST = 24e6  # pixels of all results in a page
@@ -52,7 +52,7 @@ def share_page(done: Sequence[Done], order: Order, how: str) -> str:
         how=html.escape(how),
         version=__version__,
         style=(folder / "viewer.css").read_text(encoding="utf-8"),
-        viewer=(folder / "viewer.html").read_text(encoding="utf-8"),
+        viewer=markup(),
         measured=measured_html(done, order),
         script=scripts("share"),
         value=_json(value),

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from srgui.images import Layout, Picture, encode_png
-from srgui.inference.picture import PreparedPicture
+from srgui.inference.picture import PreparedPicture, to_grey
 from srgui.protocol import Box, Run, Setting
 from srgui.survey import Survey
 
@@ -61,10 +61,12 @@ class PreparedLayer:
     def __init__(self, prepared: PreparedPicture, setting: Setting) -> None:
         self._prepared, self._setting = prepared, setting
         height, width = self.size = prepared.size
-        self._layout = Layout(height, width, 3 if prepared.picture.alpha is None else 4, 8)
+        picture = prepared.picture
+        self._layout = Layout(height, width, (1 if picture.grey else 3) + (picture.alpha is not None), 8)
         self._level = max(0, (max(height, width) - 1).bit_length() - _OVERVIEW.bit_length() + 1)
         step = 2**self._level
-        self._overview = np.zeros((-(-height // step), -(-width // step), self._layout.channels), np.uint8)
+        self._channels = 3 + (picture.alpha is not None)
+        self._overview = np.zeros((-(-height // step), -(-width // step), self._channels), np.uint8)
         self._lock = threading.Lock()
         self.bytes = height * width * 6 + self._overview.nbytes
 
@@ -72,10 +74,8 @@ class PreparedLayer:
         """Take a strip of the result into the overview; strips of a multiple of 64 rows, as saving makes them."""
         reduced = halve(strip if strip.dtype == np.uint8 else (strip // 257).astype(np.uint8), self._level)
         start = top >> self._level
-        channels = self._layout.channels
-        if reduced.shape[2] <= 2:
-            grey = np.repeat(reduced[..., :1], 3, axis=2)
-            reduced = grey if reduced.shape[2] == 1 else np.concatenate([grey, reduced[..., 1:]], axis=2)
+        channels = self._channels
+        reduced = _coloured(reduced)
         self._overview[start : start + len(reduced), :, : reduced.shape[2]] = reduced[..., :channels]
         if channels == 4 and reduced.shape[2] == 3:
             self._overview[start : start + len(reduced), :, 3] = 255
@@ -86,11 +86,19 @@ class PreparedLayer:
             rows, columns = slice(box.top // step, -(-box.bottom // step)), slice(box.left // step, -(-box.right // step))
             return halve(self._overview[rows, columns], level - self._level)
         with self._lock:
-            return halve(self._prepared.render(self._setting, Run(), self._layout, box), level)
+            return halve(_coloured(self._prepared.render(self._setting, Run(), self._layout, box)), level)
 
     def close(self) -> None:
         with self._lock:
             self._prepared.close()
+
+
+def _coloured(samples: np.ndarray) -> np.ndarray:
+    """(H, W, 1 to 4) -> (H, W, 3 or 4): grey as three equal colours."""
+    if samples.shape[2] > 2:
+        return samples
+    grey = np.repeat(samples[..., :1], 3, axis=2)
+    return grey if samples.shape[2] == 1 else np.concatenate([grey, samples[..., 1:]], axis=2)
 
 
 class CornerLayer:
@@ -105,6 +113,8 @@ class CornerLayer:
     def read(self, box: Box, level: int) -> np.ndarray:
         with self._lock:
             values = self._prepared.colours.render(self._setting, Run(), box)
+        if self._prepared.picture.grey:
+            values = to_grey(values).expand(-1, 3, -1, -1)
         return encode_corner(avg_pool2d(values, 2**level, ceil_mode=True, count_include_pad=False) if level else values)
 
     def close(self) -> None:

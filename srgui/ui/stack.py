@@ -19,7 +19,8 @@ from srgui.models.load import file_digest
 MOST = 4
 STRONGEST = 2.0
 _NONE_YET = "None for this model yet: train your own."
-_INFO = "For one kind of pictures; they can be stacked. One for pixel or semantic takes the place of the model's own pair."
+_INFO = "For one kind of pictures; they can be stacked."
+_PAIR = " One that is (pixel) or (semantic) takes the place of the model's own pair."
 
 # The strengths as they are sent, [[name, strength], ...]: computed in the page, so that a run never gets old ones.
 _COLLECT = "(names, ...strengths) => [(names ?? []).map((name, i) => [name, strengths[i]])]"
@@ -120,7 +121,11 @@ def _offer(found: dict[str, AdapterCard], model: str) -> dict[str, Any]:
     card = all_cards().get(model)
     adaptable = card is not None and "weights" in card.parts
     labels = [(_label(name, adapter), name) for name, adapter in found.items()]
-    return {"choices": labels, "info": _INFO if found else _NONE_YET, "visible": adaptable}
+    return {
+        "choices": labels,
+        "info": (_INFO + _PAIR * any(a.role != "domain" for a in found.values())) if found else _NONE_YET,
+        "visible": adaptable,
+    }
 
 
 def _label(name: str, adapter: AdapterCard) -> str:

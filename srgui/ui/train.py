@@ -68,14 +68,17 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
             weigh(component.change)
         elif name not in ("name", "title", "licence", "preset"):
             text = isinstance(component, (gr.Textbox, gr.Number))
-            for event in (component.submit, component.blur) if text else (component.input,):
+            # A dropdown tells of an input whenever it is left, of a change only when there is one.
+            for event in (component.submit, component.blur) if text else (component.change,):
                 weigh(event)
-    form["model"].input(_under, [form["preset"], form["model"]], form["under"], queue=False, **_PRIVATE)
-    weigh(form["preset"].input(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
+    for event in (form["pictures"].change, form["folder"].input):
+        event(lambda: "", None, shown["pictures"], queue=False, **_PRIVATE)
+    form["model"].change(_under, [form["preset"], form["model"]], form["under"], queue=False, **_PRIVATE)
+    weigh(form["preset"].change(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
     # Gradio tells of an input only when something else happens on the page, so the last one is told by leaving the field.
     for event in (form["name"].input, form["name"].blur):
         event(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="multiple", **_PRIVATE)
-    form["degradation"].input(
+    form["degradation"].change(
         lambda choice: gr.update(visible=choice == CUSTOM), form["degradation"], form["ranges"], queue=False, **_PRIVATE
     )
     problems, started = [shown[place] for place in _PLACES], gr.State(None)
@@ -216,7 +219,8 @@ def _preflight(*values: Any) -> Iterator[tuple[Any, ...]]:
     """Read the pictures, and say what is wrong with them and with the settings."""
     form = Form(*values)
     if not form.uploads and not form.folder.strip():
-        yield "", "", "", "<p>Choose pictures to see what it will take.</p>"
+        # A field that is left for the start button asks for a check as well, which must not wipe out what starting had to say.
+        yield gr.skip(), "", "", "<p>Choose pictures to see what it will take.</p>"
         return
     yield gr.skip(), gr.skip(), gr.skip(), status_html(Status("Reading the pictures…"))
     found = check(form)

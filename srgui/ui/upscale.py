@@ -68,6 +68,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
         with gr.Column(scale=0, min_width=340, elem_id="panel", elem_classes="controls"):
             pictures = gr.File(label="Pictures", file_count="multiple", file_types=list(SUFFIXES), height=120, elem_id="pictures")
             problem = gr.HTML(elem_id="problem", elem_classes="problem")
+            again = gr.HTML(elem_id="restored", elem_classes="note")
             examples = gr.Dataset(
                 components=[gr.Image(visible=False, render=False)],
                 samples=[[str(path)] for path in example_paths()],
@@ -147,7 +148,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     sizes, made, scales, before = gr.State([]), gr.State(None), gr.State({}), gr.State(None)
-    shown = [view, problem, sizes, status, measured, download, made, stale, before]
+    shown = [view, problem, sizes, status, measured, download, made, stale, again, before]
     dropped = pictures.change(sessions.bind(_show), pictures, shown, **private)
     controls = [model, scale, stack.chosen, stack.value, pair, tile, scales]
     dropped.then(_restore, [before, model], [*controls, before], queue=False, **private)
@@ -221,7 +222,7 @@ def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple
     alerts = "".join(f"<p role='alert'>{html.escape(text)}</p>" for text in problems)
     before, told = restored(found)
     sizes = [picture.size for picture in found]
-    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, told, before
+    return viewer_value(entries), alerts, sizes, status_html(None), "", gr.update(visible=False), None, "", told, before
 
 
 def _restore(before: Restored | None, model: str) -> tuple[Any, ...]:

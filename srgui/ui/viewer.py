@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import gradio as gr
@@ -28,10 +29,11 @@ _MODULES = (
     "toolbar",
     "viewer",
 )
+_EMPTY = "<strong>Drop a picture anywhere</strong><span>or paste one from the clipboard, or try an example</span>"
 _MEASURING = ("survey", "plane", "readout")
 
 
-def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) -> gr.HTML:
+def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None, empty: str = _EMPTY) -> gr.HTML:
     """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``, and measures of results from ``gauge``."""
 
     def tile(request: dict[str, Any]) -> str | None:
@@ -46,12 +48,17 @@ def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None) ->
 
     return gr.HTML(
         value=viewer_value([]),
-        html_template=(ASSETS / "ui" / "viewer.html").read_text(encoding="utf-8"),
+        html_template=markup(empty),
         js_on_load=f"{scripts(*_MEASURING)}\nmeasure(mount(element, props, server, watch, trigger), server);",
         server_functions=[tile, *([forms, scores] if gauge is not None else [])],
         apply_default_css=False,
         elem_id=elem_id,
     )
+
+
+def markup(empty: str = "") -> str:
+    """The viewer's HTML; ``empty``: what it says while there is no picture, as HTML."""
+    return Template((ASSETS / "ui" / "viewer.html").read_text(encoding="utf-8")).substitute(empty=empty)
 
 
 def scripts(*more: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from srgui.errors import AdapterError, InputError
+from srgui.images import Layout, Picture
 from srgui.inference.engine import Engine
 from srgui.inference.guidance import PIXEL, SEMANTIC
+from srgui.inference.picture import PreparedPicture
 from srgui.inference.pixel import PixelRestorer
 from srgui.lora.adapter import Adapter, attach
 from srgui.lora.card import AdapterCard, Base, Role
@@ -109,3 +112,16 @@ def test_an_adapter_of_other_weights_is_refused(tiny: Network, make: Make) -> No
     other = Adapter(adapter.factors, replace(adapter.card, base=Base("other", "0" * 64)))
     with pytest.raises(AdapterError, match="is for other"):
         PixelRestorer(tiny, INFO, Engine(None), [(other, 1.0)])
+
+
+def test_no_detail_is_invented_in_transparency(tiny: Network, make: Make) -> None:
+    rng = np.random.default_rng(0)
+    picture = Picture(rng.integers(0, 256, (12, 9, 3), dtype=np.uint8), rng.integers(0, 256, (12, 9), dtype=np.uint8))
+    both, pixel = [(make("pixel"), 1.0), (make("semantic", 1), 1.0)], [(make("pixel"), 1.0)]
+    layout = Layout(48, 36, 4, 8)
+    found, faithful = (
+        PreparedPicture(PixelRestorer(tiny, INFO, Engine(None), adapters), picture, 4, Run()).render(Setting(), Run(), layout)
+        for adapters in (both, pixel)
+    )
+    assert np.array_equal(found[..., 3], faithful[..., 3])
+    assert not np.array_equal(found[..., :3], faithful[..., :3])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srgui.errors import OutputError
+from srgui.errors import Cancelled, OutputError
 from srgui.inference.planes import IN_MEMORY, Computed, FloatStore, MappedStore, Upsampled, store_for
 from srgui.protocol import Box, Run
 from srgui.resample import resize
@@ -104,3 +104,14 @@ def test_a_computed_plane_is_computed_once() -> None:
     for _ in range(3):
         assert plane.read(Box(0, 0, 2, 2), Run()).shape == (1, 3, 2, 2)
     assert len(calls) == 1
+
+
+def test_a_closed_plane_is_not_computed_anew_for_nobody() -> None:
+    computed: list[int] = []
+    plane = Computed((4, 4), lambda store, run: computed.append(1))
+    upsampled = Upsampled(torch.rand(1, 3, 4, 4), 2)
+    for each in (plane, upsampled):
+        each.close()
+        with pytest.raises(Cancelled):
+            each.read(Box(0, 0, 2, 2), Run())
+    assert computed == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from srgui.images import Picture
+from srgui.images import Picture, read_picture
 from srgui.inference.picture import PreparedPicture
 from srgui.protocol import Box, Run, Setting
 from srgui.restorers import open_restorer
@@ -68,6 +69,18 @@ def test_the_overview_made_while_saving_agrees_with_the_full_result(tmp_path, mo
     full = halve(layer.read(box, 0), 4)
     assert found.shape == full.shape
     assert np.abs(found.astype(int) - full).max() <= 1
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_grey_picture_is_seen_as_it_is_saved(tmp_path, alpha):
+    shown = replace(picture(20, 24, alpha), grey=True)
+    prepared = PreparedPicture(open_restorer(pair=True), shown, 4, Run())
+    layer = PreparedLayer(prepared, Setting())
+    prepared.save(tmp_path / "a.png", Setting(), Run(), seen=layer.see)
+    found, saved = layer.read(Box(0, 0, *prepared.size), 0), read_picture(tmp_path / "a.png")
+    assert saved.grey
+    assert np.array_equal(found[..., :3], saved.rgb)
+    assert found.shape[2] == 3 + alpha
 
 
 @pytest.mark.parametrize(

@@ -42,14 +42,15 @@ def call(browser):
 
 
 def test_every_module_is_on_the_page_and_no_name_is_used_twice():
-    from srgui.ui.viewer import _MODULES
+    from srgui.ui.viewer import _MEASURING, _MODULES
 
     used: dict[str, str] = {}
-    for module in _MODULES:
+    modules = (*_MODULES, *_MEASURING, "share")
+    for module in modules:
         text = (MODULES / f"{module}.js").read_text()
         for line in re.findall(r"^import .*$", text, flags=re.MULTILINE):
             assert re.fullmatch(r'import \{ [\w, ]+ \} from "\./\w+\.js";', line), line
-            assert re.search(r"\./(\w+)\.js", line).group(1) in _MODULES
+            assert re.search(r"\./(\w+)\.js", line).group(1) in modules
         for name in re.findall(r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)", text, flags=re.MULTILINE):
             assert name not in used, f"{name} is in {used[name]} and {module}"
             used[name] = module

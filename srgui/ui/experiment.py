@@ -1,0 +1,237 @@
+"""An experiment of the Lab: a picture measured by known physics, and reconstructed stage by stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srgui.errors import InputError
+from srgui.images import Picture, read_picture, to_samples, to_tensor
+from srgui.protocol import RestorerInfo, Run, Source
+from srgui.unfolding.baselines import bicubic, tikhonov
+from srgui.unfolding.design import Design
+from srgui.unfolding.evaluation import cropped
+from srgui.unfolding.files import find, load
+from srgui.unfolding.judge import Example, measure, shown, sr_example
+from srgui.unfolding.kernels import as_kernel, find_kernel
+from srgui.unfolding.network import Unfolding, count
+from srgui.unfolding.physics import Cassi
+from srgui.unfolding.physics.sensing import BLOCK
+from srgui.unfolding.restorer import LorunRestorer, camera_kernel, colours
+from srgui.unfolding.samples import luminance
+from srgui.unfolding.scenes import benchmark_mask, paint, read_mask, read_scene
+from srgui.unfolding.sensing import CsSensing
+
+Task = Literal["sr", "cs", "cassi"]
+SIDE = 512  # pixels of the middle of a picture that are used: an experiment, not a long job
+_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be tried.
+
+    Attributes:
+        kernel: K1 to K12, a file, or what was drawn (h, w); None for a camera's blur.
+        real: the picture is an LR picture as it is, and nothing is simulated (SR).
+        sigma: noise of a simulated LR picture, in units of 1/255.
+        setting: of the network, such as the ratio of CS in percent.
+        mask: a file; None for the one that comes with srgui (CASSI).
+        bare: leave the LoRA sets off.
+    """
+
+    task: Task
+    picture: Path
+    kernel: str | np.ndarray | None = "K1"
+    real: bool = False
+    scale: int = 2
+    sigma: float = 0.0
+    setting: str | None = None
+    mask: Path | None = None
+    bare: bool = False
+
+
+@dataclass
+class Experiment:
+    """What came of it.
+
+    Attributes:
+        truth: (1, C, H, W), None for a real LR picture.
+        stages: where the solver starts, and the picture after each stage: (1, C, H, W), not clipped.
+        psnr: of ``stages``, in the task's protocol; empty without a truth.
+        beside: PSNR of what needs no training.
+        measurement: (H, W, 3) uint8, to be looked at.
+    """
+
+    asked: Asked
+    design: Design
+    name: str
+    truth: Tensor | None
+    stages: list[Tensor]
+    measurement: np.ndarray
+    psnr: list[float] = field(default_factory=list)
+    beside: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def picture(self, stage: int, band: int = 0) -> Picture:
+        """A stage as colours, or one ``band`` of a scene from 1 on as grey."""
+        return _picture(self.stages[stage], band)
+
+    def original(self, band: int = 0) -> Picture | None:
+        return None if self.truth is None else _picture(self.truth, band)
+
+
+def experiment(asked: Asked, run: Run) -> Experiment:
+    """Measure and reconstruct.
+
+    Raises:
+        InputError: a picture, a kernel, a mask or a scale cannot be used.
+        ModelError: there are no weights for the task.
+        Cancelled: the run was.
+    """
+    network = _network(asked.task, asked.setting, asked.bare)
+    notices: list[str] = []
+    if asked.real:
+        source, truth, given, border = _real(asked, notices), None, dict[str, Tensor](), 0
+    else:
+        example = _MAKERS[asked.task](asked, network, notices)
+        truth, given, border = example.truth, dict(example.given), example.border
+        source = Source(given["y"], {"given": given})
+    restorer = LorunRestorer(network, RestorerInfo("lab", "Lab", "lorun", asked.scale, ""))
+    prepared = restorer.prepare(source, run)
+    try:
+        stages = [picture.clone() for picture in prepared.outputs(run)]
+    finally:
+        prepared.close()
+    if truth is not None:
+        height, width = truth.shape[-2:]
+        stages = [stage[..., :height, :width] for stage in stages]
+    found = Experiment(asked, network.design, asked.picture.name, truth, stages, _measurement(asked.task, source.lr))
+    found.notices = notices
+    if truth is not None:
+        found.psnr = [_psnr(asked.task, stage, truth, border) for stage in stages]
+        if asked.task == "sr":
+            rivals: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]] = {"bicubic": bicubic, "Tikhonov": tikhonov}
+            found.beside = {name: _psnr("sr", make(given), truth, border) for name, make in rivals.items()}
+    return found
+
+
+def spectrum(found: Experiment, stage: int, row: int, column: int) -> tuple[list[float], list[float] | None]:
+    """Of a pixel, by bands: as reconstructed, and the truth."""
+    picture = found.stages[stage]
+    row, column = min(max(row, 0), picture.shape[-2] - 1), min(max(column, 0), picture.shape[-1] - 1)
+    truth = None if found.truth is None else found.truth[0, :, row, column].tolist()
+    return picture[0, :, row, column].tolist(), truth
+
+
+@lru_cache(maxsize=32)
+def parameters(design: Design) -> dict[str, int]:
+    """Of networks of this shape whose stages share a denoiser, have one each, or share one with a LoRA each."""
+    return {sharing: count(design.but(sharing=sharing)).total for sharing in ("single", "block", "lorun")}
+
+
+@lru_cache(maxsize=8)
+def _network(task: Task, setting: str | None, bare: bool) -> Unfolding:
+    network = load(find(f"srgui-lorun-{task}"), setting)
+    if not bare:
+        return network
+    alone = Unfolding(network.design.but(sharing="single"))
+    alone.start_from(network)
+    return alone.requires_grad_(False).eval()
+
+
+def _psnr(task: Task, picture: Tensor, truth: Tensor, border: int) -> float:
+    value = measure(task, picture, truth, border)["psnr"]
+    return math.nan if value is None else value
+
+
+def _kernel(asked: Asked, notices: list[str]) -> Tensor:
+    if asked.kernel is None:
+        return camera_kernel(asked.scale)
+    found, notice = find_kernel(asked.kernel) if isinstance(asked.kernel, str) else as_kernel(asked.kernel, "that was drawn")
+    notices.extend([notice] if notice and isinstance(asked.kernel, str) else [])
+    return found
+
+
+def _middle(picture: Picture, side: int, multiple: int, notices: list[str]) -> np.ndarray:
+    """The middle of a picture, (H, W, 3) uint8, sides of at most ``side`` and multiples."""
+    samples = picture.as_uint8()
+    height, width = (min(side, length) // multiple * multiple for length in samples.shape[:2])
+    name = picture.path.name if picture.path else "the picture"
+    if not height or not width:
+        raise InputError(f"{name} has {samples.shape[1]} x {samples.shape[0]} pixels; give at least {multiple} x {multiple}")
+    if (height, width) != samples.shape[:2]:
+        notices.append(f"{name}: the middle {width} x {height} of {samples.shape[1]} x {samples.shape[0]} pixels")
+    top, left = (samples.shape[0] - height) // 2, (samples.shape[1] - width) // 2
+    return np.ascontiguousarray(samples[top : top + height, left : left + width])
+
+
+def _real(asked: Asked, notices: list[str]) -> Source:
+    if asked.task != "sr":
+        raise InputError("a real measurement can be given for super-resolution only; simulate this one")
+    lr = to_tensor(_middle(read_picture(asked.picture), SIDE // asked.scale, 1, notices))
+    return Source(lr, {"kernel": _kernel(asked, notices), "sf": asked.scale, "sigma": asked.sigma / 255})
+
+
+def _sr(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
+    hr = to_tensor(_middle(read_picture(asked.picture), SIDE, math.lcm(asked.scale, _MULTIPLE), notices))
+    return sr_example(hr, _kernel(asked, notices), asked.scale, asked.picture.name, asked.sigma / 255)
+
+
+def _cs(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
+    assert isinstance(network.sensing, CsSensing)
+    truth = luminance(to_tensor(_middle(read_picture(asked.picture), SIDE, 1, notices)))
+    height, width = truth.shape[-2:]
+    padded = F.pad(truth, (0, -width % BLOCK, 0, -height % BLOCK))
+    with torch.inference_mode():
+        y = network.sensing.at((padded.shape[-2], padded.shape[-1])).A(padded).clone()
+    return Example(asked.picture.name, {"y": y}, truth)
+
+
+def _cassi(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
+    mask = benchmark_mask() if asked.mask is None else read_mask(asked.mask)
+    height, width = mask.shape
+    if asked.picture.suffix.lower() == ".mat":
+        scene = read_scene(asked.picture, network.design.bands)
+    else:
+        scene = paint(read_picture(asked.picture).as_uint8(), np.random.default_rng(0))[None]
+        notices.append("the spectra of this photograph are made up, by the recipe on the card")
+    rows, cols = (min(a, b) // _MULTIPLE * _MULTIPLE for a, b in zip(scene.shape[-2:], (height, width), strict=True))
+    if not rows or not cols:
+        raise InputError(f"{asked.picture.name} is smaller than {_MULTIPLE} x {_MULTIPLE} pixels; give a larger scene")
+    scene, _ = cropped(_centre(scene, rows, cols), 1, asked.picture.name)
+    mask = _centre(mask[None, None], rows, cols)
+    return Example(asked.picture.name, {"y": Cassi(mask, network.design.bands).A(scene), "mask": mask}, scene)
+
+
+_MAKERS: Mapping[Task, Callable[[Asked, Unfolding, list[str]], Example]] = {"sr": _sr, "cs": _cs, "cassi": _cassi}
+
+
+def _centre(x: Tensor, height: int, width: int) -> Tensor:
+    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    return x[..., top : top + height, left : left + width]
+
+
+def _measurement(task: Task, y: Tensor) -> np.ndarray:
+    """A measurement as a picture; of CS, the picture that each row of Phi sees, one beside the other."""
+    if task == "cs":
+        side = math.ceil(math.sqrt(y.shape[1]))
+        tiles = F.pad(y, (0, 0, 0, 0, 0, side * side - y.shape[1])).view(1, side, side, *y.shape[-2:])
+        y = tiles.permute(0, 1, 3, 2, 4).reshape(1, 1, side * y.shape[-2], side * y.shape[-1])
+    low, high = (0.0, 1.0) if task == "sr" else (float(y.min()), float(y.max()))
+    stretched = (y - low) / max(high - low, 1e-6)
+    return to_samples(colours(stretched), 8)
+
+
+def _picture(x: Tensor, band: int) -> Picture:
+    chosen = x[:, band - 1 : band] if band else shown({"x": x})
+    return Picture(to_samples(colours(chosen.clamp(0, 1)), 8))

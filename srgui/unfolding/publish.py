@@ -1,0 +1,62 @@
+"""From a training to a folder with weights and a card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from srgui import __version__
+from srgui.models.cards import SCHEMA
+from srgui.unfolding.files import BACKBONE, FAMILY, setting_of, write
+from srgui.unfolding.learning import Phase
+from srgui.unfolding.network import Unfolding
+
+TITLES = {"sr": "LoRun super-resolution", "cs": "LoRun compressive sensing", "cassi": "LoRun spectral imaging"}
+
+
+def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str, Any]:
+    """A card for a network that was trained here."""
+    design, setting = network.design, setting_of(network.design)
+    table = {**design.as_dict(), "settings": {setting: {"ratio": design.ratio}}} if design.task == "cs" else design.as_dict()
+    return {
+        "schema": SCHEMA,
+        "id": name,
+        "family": FAMILY,
+        "scale": 2 if design.task == "sr" else 1,
+        "parts": {BACKBONE: f"{BACKBONE}.safetensors", setting: f"setting-{setting}.safetensors"},
+        "title": TITLES[design.task],
+        "licence": "unknown",
+        "network": table,
+        "training": {"srgui": __version__, setting: [phase.as_json() for phase in phases]},
+    }
+
+
+def publish(out: Path, name: str, network: Unfolding, phases: Sequence[Phase]) -> Path:
+    """Write ``out/model`` with the weights in float16 and the card; returns that folder.
+
+    Where another setting of the same backbone lies there already, this one comes beside it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    folder = out / "model"
+    card = card_of(name, network, phases)
+    if (folder / "card.json").is_file():
+        card = _joined(json.loads((folder / "card.json").read_text(encoding="utf-8")), card)
+    write(folder, card, network, setting_of(network.design))
+    return folder
+
+
+def _joined(there: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A card with another setting on it."""
+    network = {**there["network"]}
+    if "settings" in new["network"]:
+        network["settings"] = {**network.get("settings", {}), **new["network"]["settings"]}
+    return {
+        **there,
+        "parts": {**there["parts"], **new["parts"]},
+        "network": network,
+        "training": {**there.get("training", {}), **new["training"]},
+    }
