@@ -114,15 +114,24 @@ def build(size: str, device: str, tile: int | None) -> PisaRestorer:
 
     place = pick(device)
     precision = Precision.on(place)
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(sample_size=64, use_linear_projection=True, **SHAPES[size], **BLOCKS[size])
     kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    vae = AutoencoderKL(latent_channels=4, **kinds, **VAES[size])
-    parts = [part.eval().requires_grad_(False) for part in (unet.to(place, precision.unet), vae.to(place, precision.vae))]
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, use_linear_projection=True, **SHAPES[size], **BLOCKS[size])
+        vae = AutoencoderKL(latent_channels=4, **kinds, **VAES[size])
+    parts = [_filled(unet, place, precision.unet), _filled(vae, place, precision.vae)]
     base = StableDiffusion(parts[0], parts[1], Path(), "0" * 64, place, precision)
     base._prompts[""] = torch.randn(1, 77, SHAPES[size]["cross_attention_dim"])
-    own = tuple(_adapter(unet, role) for role in ("pixel", "semantic"))
+    own = tuple(_adapter(parts[0], role) for role in ("pixel", "semantic"))
     return PisaRestorer(base, RestorerInfo("random", "Random", "pisa-sr", 4, ""), own=own, tile=tile)
+
+
+def _filled(part: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Small random weights; those of norms are 1."""
+    torch.manual_seed(0)
+    part = torch.nn.Module.to(part, dtype=dtype).to_empty(device=device).eval().requires_grad_(False)
+    for name, parameter in part.named_parameters():
+        parameter.fill_(1.0) if "norm" in name and name.endswith("weight") else parameter.uniform_(-0.02, 0.02)
+    return part
 
 
 def _adapter(unet: Any, role: Any) -> Adapter:

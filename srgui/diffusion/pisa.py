@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -84,7 +84,9 @@ class PisaRestorer:
         self.tiling = tiling or Tiling()
         self.guided = Guided(base, networks, weights, controls, info.scale)
         attached = tuple(Attached(a.card.name, strength, a.card.role, a.digest) for a, strength in adapters)
-        self.info = replace(info, controls=controls, digest=_digest(base, own), adapters=attached, tile=tile)
+        self.info = replace(
+            info, controls=controls, digest=_digest(base, own), adapters=attached, tile=tile, options=asdict(Options())
+        )
 
     @classmethod
     def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PisaRestorer:

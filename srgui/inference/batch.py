@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from srgui.images import FORMATS, check_output, list_pictures, read_picture
 from srgui.inference.guidance import complete
 from srgui.inference.made import Made
 from srgui.inference.picture import PreparedPicture
-from srgui.protocol import Restorer, Run, Setting
+from srgui.protocol import Option, Restorer, Run, Setting
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def upscale_files(
     outscale: float,
     run: Run,
     *,
+    options: Mapping[str, Option] | None = None,
     quality: int = 95,
     overwrite: bool = False,
     told: Callable[[Task, tuple[str, ...]], None] = lambda task, notes: None,
@@ -78,6 +79,7 @@ def upscale_files(
 
     Args:
         setting: values of the restorer's controls; those not given keep their defaults.
+        options: of the restorer, likewise.
         told: called with each task that is done and the notes of its reading.
 
     Returns:
@@ -88,7 +90,7 @@ def upscale_files(
         Cancelled: the outputs already written stay, the one in the making does not.
     """
     setting = complete(setting, restorer.info.controls)
-    settings = Made.by(restorer.info, setting, outscale).as_json()
+    settings = Made.by(restorer.info, setting, outscale, options).as_json()
     sources = [task.input for task in tasks]
     failed = []
     for index, task in enumerate(tasks):
@@ -97,7 +99,7 @@ def upscale_files(
         try:
             check_output(task.output, overwrite=overwrite, inputs=sources)
             picture = read_picture(task.input)
-            prepared = PreparedPicture(restorer, picture, outscale, run)
+            prepared = PreparedPicture(restorer, picture, outscale, run, options)
             try:
                 lost = prepared.save(task.output, setting, run, settings=settings, quality=quality, overwrite=overwrite)
             finally:

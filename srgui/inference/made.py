@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from srgui import __version__
 from srgui.errors import InputError
 from srgui.images import read_settings
 from srgui.inference.mask import decode_mask, encode_mask
-from srgui.protocol import Attached, RestorerInfo, Setting
+from srgui.protocol import Attached, Option, RestorerInfo, Setting
 
 
 @dataclass(frozen=True)
 class Made:
-    """Model, adapters, scales, mask and size of a result, and the version that made it.
+    """Model, adapters, scales, mask, size and options of a result, and the version that made it.
 
     ``tile`` is the side that was asked for, None where it was chosen from free memory.
     """
@@ -29,11 +29,12 @@ class Made:
     setting: Setting
     tile: int | None = None
     version: str = __version__
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, info: RestorerInfo, setting: Setting, outscale: float) -> Made:
+    def by(cls, info: RestorerInfo, setting: Setting, outscale: float, options: Mapping[str, Option] | None = None) -> Made:
         """What a restorer of ``info`` makes at ``setting``, whose values are complete."""
-        return cls(info.id, info.digest, info.adapters, outscale, setting, info.tile)
+        return cls(info.id, info.digest, info.adapters, outscale, setting, info.tile, options=options or {})
 
     def as_json(self) -> dict[str, Any]:
         mask = self.setting.mask
@@ -47,6 +48,7 @@ class Made:
             "masked": None if self.setting.masked is None else dict(self.setting.masked),
             "mask": None if mask is None else encode_mask(mask),
             "tile": self.tile,
+            "options": dict(self.options),
         }
 
     @classmethod
@@ -70,6 +72,7 @@ class Made:
                 setting,
                 None if tile is None else int(tile),
                 _text(content["version"]),
+                {_text(name): _option(value) for name, value in content.get("options", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError("its settings are not as srgui writes them; take another file") from error
@@ -103,6 +106,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise TypeError(f"{value!r} is not a number")
     return float(value)
+
+
+def _option(value: Any) -> Option:
+    if not isinstance(value, (str, bool, int, float)):
+        raise TypeError(f"{value!r} is no value of an option")
+    return value
 
 
 def _text(value: Any) -> str:

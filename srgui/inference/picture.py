@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srgui.images import FORMATS, Layout, Picture, layout_of, suffix_of, to_samples, to_tensor, write_picture
 from srgui.inference.outscale import prepare_at
-from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
+from srgui.protocol import Box, Option, Prepared, Restorer, Run, Setting, Source
 
 _STRIP = 2**20  # pixels of the result rendered at a time while saving, about
 STRIP_ROWS = 64  # every strip but the last has a multiple of this many rows
@@ -27,11 +27,17 @@ class PreparedPicture:
     pixel first.
     """
 
-    def __init__(self, restorer: Restorer, picture: Picture, outscale: float, run: Run) -> None:
+    def __init__(
+        self, restorer: Restorer, picture: Picture, outscale: float, run: Run, options: Mapping[str, Option] | None = None
+    ) -> None:
+        """
+        Args:
+            options: those of ``restorer.info.options`` that are not to be the defaults.
+        """
         self.picture = picture
         alpha = picture.alpha
         self.lr = to_tensor(picture.rgb if alpha is None else _bleed(picture.rgb, alpha))
-        self.colours = prepare_at(restorer, Source(self.lr), outscale, run)
+        self.colours = prepare_at(restorer, Source(self.lr, options or {}), outscale, run)
         self._faithful = Setting({"semantic": 0.0} if restorer.info.control("semantic") else {})
         self._alpha: Prepared | float | None = None
         if alpha is not None and alpha.min() == alpha.max():

@@ -40,7 +40,7 @@ from srgui.training.recipe import Recipe
 from srgui.training.trainer import Task, Trainer
 from srgui.training.validation import Validation
 
-PIXEL = replace(PISA["pisa"].recipe, patch=16, batch=2, steps=12, validate_every=12, lr=3e-3, held_out=1, degradation="bicubic")
+PIXEL = replace(PISA["pisa"].recipe, patch=8, batch=2, steps=10, validate_every=10, lr=3e-3, held_out=1, degradation="bicubic")
 SEMANTIC = replace(PIXEL, role="semantic", distil=0.1, prompt="a photograph")
 
 
@@ -58,7 +58,7 @@ def computer() -> Iterator[Accelerator]:
 
 @pytest.fixture
 def task(tmp_path: Path, save_png: Callable[..., Path]) -> Callable[..., Task]:
-    y, x = np.mgrid[0:96, 0:112]
+    y, x = np.mgrid[0:64, 0:80]
     for index in range(3):
         waves = np.stack([np.sin(x / (9 + index) + y / 20), np.cos(y / (14 + index)), np.sign(x - y + 9 * index)], axis=2)
         save_png(tmp_path / "pictures" / f"{index}.png", (127 + 60 * waves).astype(np.uint8))
@@ -227,14 +227,14 @@ def test_a_pair_is_trained_from_a_folder_and_used(
 ) -> None:
     """The two presets from the command line, on the tiny base; then a picture with what they gave."""
     for index in range(3):
-        save_png(tmp_path / "pictures" / f"{index}.png", (96, 100 + index))
+        save_png(tmp_path / "pictures" / f"{index}.png", (64, 72 + index))
     folder = models_folder() / "tiny-sd"
     folder.mkdir(parents=True)
     card = {"schema": 1, "id": "tiny-sd", "family": "pisa-sr", "scale": 4, "title": "T", "licence": "none"}
     (folder / "card.json").write_text(json.dumps({**card, "parts": {"base": {"folder": str(base_folder)}}}))
     monkeypatch.setattr("srgui.tuning.result.ASSETS", tmp_path)  # whose examples take their time
-    save_png(tmp_path / "examples" / "a.png", (64, 64))
-    small = ["patch=16", "batch=2", "validate_every=2", "perceptual=0", "metric=psnr_y", "held_out=1", "lr=1e-3"]
+    save_png(tmp_path / "examples" / "a.png", (48, 48))
+    small = ["patch=8", "batch=2", "validate_every=2", "perceptual=0", "metric=psnr_y", "held_out=1", "lr=1e-3"]
     settings = [part for each in small for part in ("--set", each)]
     common = [str(tmp_path / "pictures"), "--model", "tiny-sd", "--steps", "2", "--workers", "0", "--device", "cpu", *settings]
 
