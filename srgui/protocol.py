@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Option = str | bool | int | float
+
+
 @dataclass(frozen=True)
 class Box:
     """A rectangle of pixels: ``top``, ``left``, ``height``, ``width``."""
@@ -78,10 +81,9 @@ class Attached:
 
 @dataclass(frozen=True)
 class RestorerInfo:
-    """What a caller may know of a restorer before it runs.
+    """What a caller may know of a restorer before it runs. ``tile``: the side that was asked for, None if it is chosen.
 
-    ``tile`` is the side that was asked for, None if it is chosen; ``options`` what a :class:`Source` may bring beside the picture
-    for a person to choose, such as a prompt, with the defaults.
+    ``options``: what a person may say beside the picture, each with its default, as ``Source.extras`` takes it.
     """
 
     id: str
@@ -93,7 +95,7 @@ class RestorerInfo:
     digest: str | None = None
     adapters: tuple[Attached, ...] = ()
     tile: int | None = None
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def control(self, name: str) -> Control | None:
         return next((control for control in self.controls if control.name == name), None)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from srgui.errors import InputError, SrguiError
 
 if TYPE_CHECKING:
-    from srgui.protocol import Run
+    from srgui.protocol import Option, Run
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Id of a model, or path to a card or a weight file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -122,7 +122,32 @@ def _adapter(text: str) -> tuple[str, float]:
         raise InputError(f"--adapter {text!r}: the strength {strength!r} is not a number; such as {name}:0.8") from error
 
 
-def read_fields(options: list[str] | None) -> dict[str, str]:
+def read_options(texts: list[str] | None, known: Mapping[str, Option]) -> dict[str, Option]:
+    """``NAME=VALUE`` as options of a model, each of the type of its default.
+
+    Raises:
+        InputError: the model has no such option, or the value is of another type.
+    """
+    found: dict[str, Option] = {}
+    for name, value in read_fields(texts, "--option", "prompt=a cat").items():
+        if name not in known:
+            raise InputError(f"this model has no option {name!r}; it has {', '.join(known) or 'none, leave it out'}")
+        kind = type(known[name])
+        read = {"true": True, "false": False}.get(value.lower()) if kind is bool else _number(value, kind)
+        if read is None:
+            raise InputError(f"--option {name}={value!r} must be {'true or false' if kind is bool else kind.__name__}")
+        found[name] = read
+    return found
+
+
+def _number(value: str, kind: type) -> Option | None:
+    try:
+        return cast("Option", kind(value))
+    except ValueError:
+        return None
+
+
+def read_fields(options: list[str] | None, flag: str = "--set", example: str = "lr=1e-3") -> dict[str, str]:
     """``FIELD=VALUE`` as field -> value.
 
     Raises:
@@ -132,6 +157,6 @@ def read_fields(options: list[str] | None) -> dict[str, str]:
     for option in options or []:
         key, equals, value = option.partition("=")
         if not equals:
-            raise InputError(f"--set {option!r} is not FIELD=VALUE; such as --set lr=1e-3")
+            raise InputError(f"{flag} {option!r} is not FIELD=VALUE; such as {flag} {example}")
         found[key] = value
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from srgui.cli.common import (
     given_values,
     progress_bar,
     read_adapters,
+    read_options,
     read_tile,
     write_json,
 )
@@ -29,7 +31,7 @@ from srgui.models.cards import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from srgui.inference.batch import Task
-    from srgui.protocol import Setting
+    from srgui.protocol import Option, Setting
 
 app = typer.Typer()
 
@@ -57,9 +59,11 @@ def upscale(
         Path | None,
         typer.Option(help="A result of srgui: use its model, adapters, scales, mask, size and tile, but for what is given."),
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="Of diffusion models: what is in the picture.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="Of diffusion models: what shall not be in it.")] = None,
     outscale: Annotated[float | None, typer.Option(help="Factor of the result, up to 16; by default the model's.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What a model wants to know beside the picture, such as prompt; may be repeated."),
+    ] = None,
     tile: Tile = "auto",
     device: Device = "auto",
     format: Annotated[str, typer.Option(help="Format of files put into a folder: png, jpg, webp or tiff.")] = "png",
@@ -73,8 +77,7 @@ def upscale(
     from srgui.restorers import open_restorer, reopen
 
     files = expand(inputs)
-    texts = {"prompt": prompt, "negative_prompt": negative_prompt}
-    options: dict[str, object] = {name: text for name, text in texts.items() if text is not None}
+    kept: Mapping[str, Option] = {}
     setting = _setting(given_values(pixel, semantic), given_values(masked_pixel, masked_semantic), mask)
     if like is None:
         pair = bool(setting.values) or mask is not None
@@ -88,13 +91,14 @@ def upscale(
         before = made(like)
         side = read_tile(tile)
         restorer = reopen(before if side is None else replace(before, tile=side), model=model, device=device)
-        setting, options = _over(before.setting, setting), {**before.options, **options}
+        setting, kept = _over(before.setting, setting), before.options
         factor = before.outscale if outscale is None else outscale
     check_outscale(factor, restorer.info.scale)
+    options = {**kept, **read_options(option, restorer.info.options)}
     tasks = outputs(files, out, factor, format)
     with progress_bar() as run:
         failed = upscale_files(
-            restorer, tasks, setting, factor, run, quality=quality, options=options, overwrite=overwrite, told=_tell
+            restorer, tasks, setting, factor, run, options=options, quality=quality, overwrite=overwrite, told=_tell
         )
     finish(len(tasks), failed)
 

@@ -105,9 +105,9 @@ def train(
 @app.command("presets")
 def presets_command() -> None:
     """The named recipes of train."""
-    from srgui.training.presets import PRESETS
+    from srgui.training.presets import PISA, PRESETS
 
-    for name, preset in PRESETS.items():
+    for name, preset in {**PRESETS, **PISA}.items():
         print(f"{name:26} {preset.title}. {preset.description} Starts from {preset.model}.")
 
 

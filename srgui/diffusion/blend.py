@@ -19,7 +19,7 @@ from srgui.diffusion.latents import tiled
 from srgui.diffusion.memory import FLOOR, Tiling, hold_type
 from srgui.diffusion.sizes import Sizes, to_process
 from srgui.diffusion.vae import decode, encode
-from srgui.errors import InputError, MemoryLimitError
+from srgui.errors import Cancelled, InputError, MemoryLimitError
 from srgui.inference.guidance import Weights, complete
 from srgui.inference.planes import Store, store_for
 from srgui.protocol import Box, Control, Run, Setting
@@ -145,7 +145,7 @@ class LatentBlend:
         Raises:
             InputError: a value for a control this model does not have, or outside its range.
             ModelError: the UNet or the VAE gave NaN. MemoryLimitError: not even the smallest tile fits.
-            Cancelled: between two tiles.
+            Cancelled: between two tiles, or it is closed.
         """
         setting = complete(setting, self._guided.controls)
         box = region or Box(0, 0, *self.size)
@@ -169,7 +169,7 @@ class LatentBlend:
 
     def _kept(self) -> _Planes:
         if self._planes is None:
-            raise RuntimeError("the picture was closed")
+            raise Cancelled  # it would be computed anew for nobody
         return self._planes
 
     def _encoded(self, run: Run) -> Tensor:

@@ -13,7 +13,7 @@ from srgui.images import FORMATS, check_output, list_pictures, read_picture
 from srgui.inference.guidance import complete
 from srgui.inference.made import Made
 from srgui.inference.picture import PreparedPicture
-from srgui.protocol import Restorer, Run, Setting
+from srgui.protocol import Option, Restorer, Run, Setting
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def upscale_files(
     outscale: float,
     run: Run,
     *,
+    options: Mapping[str, Option] | None = None,
     quality: int = 95,
-    options: Mapping[str, object] | None = None,
     overwrite: bool = False,
     told: Callable[[Task, tuple[str, ...]], None] = lambda task, notes: None,
 ) -> list[tuple[Path, str]]:
@@ -79,7 +79,7 @@ def upscale_files(
 
     Args:
         setting: values of the restorer's controls; those not given keep their defaults.
-        options: of the restorer, such as a prompt.
+        options: of the restorer, likewise.
         told: called with each task that is done and the notes of its reading.
 
     Returns:

@@ -12,12 +12,12 @@ from srgui import __version__
 from srgui.errors import InputError
 from srgui.images import read_settings
 from srgui.inference.mask import decode_mask, encode_mask
-from srgui.protocol import Attached, RestorerInfo, Setting
+from srgui.protocol import Attached, Option, RestorerInfo, Setting
 
 
 @dataclass(frozen=True)
 class Made:
-    """Model, adapters, scales, mask, options and size of a result, and the version that made it.
+    """Model, adapters, scales, mask, size and options of a result, and the version that made it.
 
     ``tile`` is the side that was asked for, None where it was chosen from free memory.
     """
@@ -29,12 +29,12 @@ class Made:
     setting: Setting
     tile: int | None = None
     version: str = __version__
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, info: RestorerInfo, setting: Setting, outscale: float, options: Mapping[str, object] | None = None) -> Made:
+    def by(cls, info: RestorerInfo, setting: Setting, outscale: float, options: Mapping[str, Option] | None = None) -> Made:
         """What a restorer of ``info`` makes at ``setting``, whose values are complete."""
-        return cls(info.id, info.digest, info.adapters, outscale, setting, info.tile, options=dict(options or {}))
+        return cls(info.id, info.digest, info.adapters, outscale, setting, info.tile, options=options or {})
 
     def as_json(self) -> dict[str, Any]:
         mask = self.setting.mask
@@ -72,7 +72,7 @@ class Made:
                 setting,
                 None if tile is None else int(tile),
                 _text(content["version"]),
-                {_text(name): value for name, value in content.get("options", {}).items()},
+                {_text(name): _option(value) for name, value in content.get("options", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError("its settings are not as srgui writes them; take another file") from error
@@ -106,6 +106,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise TypeError(f"{value!r} is not a number")
     return float(value)
+
+
+def _option(value: Any) -> Option:
+    if not isinstance(value, (str, bool, int, float)):
+        raise TypeError(f"{value!r} is no value of an option")
+    return value
 
 
 def _text(value: Any) -> str:

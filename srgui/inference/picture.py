@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srgui.errors import InputError
 from srgui.images import FORMATS, Layout, Picture, layout_of, suffix_of, to_samples, to_tensor, write_picture
 from srgui.inference.outscale import prepare_at
-from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
+from srgui.protocol import Box, Option, Prepared, Restorer, Run, Setting, Source
 
 _STRIP = 2**20  # pixels of the result rendered at a time while saving, about
 STRIP_ROWS = 64  # every strip but the last has a multiple of this many rows
@@ -29,16 +28,12 @@ class PreparedPicture:
     """
 
     def __init__(
-        self, restorer: Restorer, picture: Picture, outscale: float, run: Run, options: Mapping[str, object] | None = None
+        self, restorer: Restorer, picture: Picture, outscale: float, run: Run, options: Mapping[str, Option] | None = None
     ) -> None:
         """
-        Raises:
-            InputError: an option that this model does not take.
+        Args:
+            options: those of ``restorer.info.options`` that are not to be the defaults.
         """
-        for name in options or {}:
-            if name not in restorer.info.options:
-                known = ", ".join(restorer.info.options) or "none"
-                raise InputError(f"{restorer.info.id} takes no {name.replace('_', ' ')}; it has the options: {known}")
         self.picture = picture
         alpha = picture.alpha
         self.lr = to_tensor(picture.rgb if alpha is None else _bleed(picture.rgb, alpha))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from srgui.models.network import Network
-from srgui.training.learner import learner, mixed, trainable
+from srgui.training.learner import Composite, learner, mixed, trainable
 from srgui.training.patches import Patches
 from srgui.training.recipe import Recipe
 
@@ -37,9 +37,11 @@ def forecast(network: Network, recipe: Recipe, patches: Patches, steps: int, dev
     seconds = one * recipe.batch
     if recipe.batch > 1 and seconds < _PATIENCE:
         seconds = min(_step(model, optimizer, patches, recipe.batch)[0] for _ in range(_STEPS))
+    shared = list(network.module.parameters()) if isinstance(network.module, Composite) else []
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     learnt = sum(p.numel() * p.element_size() for p in free)
-    memory = weights * 2 + learnt * 3 + kept * recipe.batch
+    memory = weights * 2 + learnt * 3 + kept * (recipe.micro or recipe.batch)
+    memory += sum(p.numel() * p.element_size() for p in shared)  # of which no effective weights are kept
     return {"steps": steps, "seconds_per_step": seconds, "seconds": seconds * steps, "memory": int(memory)}
 
 

@@ -199,6 +199,7 @@ def preset(name: str) -> Preset:
     Raises:
         InputError: there is none; near names are listed.
     """
-    if name not in PRESETS:
-        raise InputError(f"there is no preset {name!r}. {near(name, PRESETS)}")
-    return PRESETS[name]
+    known = {**PRESETS, **PISA}
+    if name not in known:
+        raise InputError(f"there is no preset {name!r}. {near(name, known)}")
+    return known[name]

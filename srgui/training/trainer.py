@@ -216,8 +216,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate
             optimizer.zero_grad()
-        hr = hr.to(device, non_blocking=True)
-        value, sr = self._learn(_moved(given, device), hr)
+        value, sr = self._learn(_moved(given, device), hr.to(device, non_blocking=True))
         if math.isfinite(value):
             if recipe.clip:
                 self.accelerator.clip_grad_norm_(list(trainable(self.model).values()), recipe.clip)
@@ -229,15 +228,16 @@ class Trainer:
         return value, rate
 
     def _learn(self, given: Given, hr: Tensor) -> tuple[float, Tensor]:
-        """Add up the gradients of a batch, some patches at a time; returns the loss, averaged over all processes, and the SR.
+        """Add up the gradients of a batch, some samples at a time; returns the loss, averaged over all processes, and the SR.
 
         It ends at the first loss that is not finite.
         """
-        count, some = hr.shape[0], self.task.recipe.micro or hr.shape[0]
+        count = hr.shape[0]
+        some = self.task.recipe.micro or count
         value, made = 0.0, []
         for start in range(0, count, some):
             part = slice(start, start + some)
-            sr = self._network(self.wrapped)(_cut(given, part))
+            sr = self._network(self.wrapped)(_some(given, part))
             loss = self.objective(self.model, sr, hr[part]) * (sr.shape[0] / count)
             value += float(self.accelerator.reduce(loss.detach(), "mean"))
             if not math.isfinite(value):
@@ -306,8 +306,7 @@ def _moved(given: Given, device: torch.device) -> Given:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in given.items()}
 
 
-def _cut(given: Given, part: slice) -> Given:
-    """Some of a batch."""
+def _some(given: Given, part: slice) -> Given:
     return given[part] if isinstance(given, Tensor) else {name: tensor[part] for name, tensor in given.items()}
 
 

@@ -13,7 +13,7 @@ from srgui.inference.guidance import complete
 from srgui.inference.made import Made
 from srgui.inference.mask import decode_mask, encode_mask
 from srgui.inference.picture import PreparedPicture
-from srgui.protocol import RestorerInfo, Run, Setting
+from srgui.protocol import Option, RestorerInfo, Run, Setting
 from srgui.survey import Survey, corner_settings
 from srgui.ui.shelf import CornerLayer, Entry, Layer, PreparedLayer, Shelf
 
@@ -32,7 +32,7 @@ class Steered:
     hr: Picture | None
     entry: Entry
     setting: Setting
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def steer(self, wanted: Setting, shelf: Shelf, run: Run) -> bool:
         """Render and save at the values (of those that this model has) and in the mask that are wanted.

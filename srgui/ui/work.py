@@ -18,7 +18,7 @@ from srgui.inference.made import Made
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.inference.picture import PreparedPicture
 from srgui.metrics import Lpips, Scores, load_lpips, score
-from srgui.protocol import Box, Progress, Restorer, Run, Setting
+from srgui.protocol import Box, Option, Progress, Restorer, Run, Setting
 from srgui.resample import resize
 from srgui.restorers import open_restorer
 from srgui.ui.guide import Steered, fitting, guide
@@ -48,7 +48,7 @@ class Order:
     adapters: list[tuple[str, float]] = field(default_factory=list)
     pair: bool = False
     setting: Setting = field(default_factory=Setting)
-    options: dict[str, object] = field(default_factory=dict)
+    options: dict[str, Option] = field(default_factory=dict)
 
 
 @dataclass

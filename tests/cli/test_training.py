@@ -19,7 +19,7 @@ from srgui.lora.catalogue import adapters_folder, find_adapter, load_adapter
 from srgui.models.cards import find_card
 from srgui.models.load import file_digest
 from srgui.training import checkpoint, jobs
-from srgui.training.presets import PRESETS
+from srgui.training.presets import PISA, PRESETS
 from srgui.training.recipe import Recipe
 from srgui.training.trainer import Trainer
 
@@ -144,7 +144,7 @@ def test_given_lr_and_validation_pictures_are_used(
 
 
 def test_the_presets_are_listed(srgui: Call) -> None:
-    assert [line.split()[0] for line in srgui("presets").out.splitlines()] == list(PRESETS)
+    assert [line.split()[0] for line in srgui("presets").out.splitlines()] == [*PRESETS, *PISA]
 
 
 # A dry run

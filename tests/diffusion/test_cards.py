@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from srgui.cli import app
 from srgui.diffusion.memory import Tiling
-from srgui.errors import AdapterError, DownloadError, ModelError
+from srgui.errors import AdapterError, DownloadError, InputError, ModelError
 from srgui.images import read_picture
 from srgui.inference.made import Made
 from srgui.lora.catalogue import load_adapter
@@ -104,7 +104,6 @@ def test_a_result_is_written_by_the_command_line(card: Write, pair: dict[str, An
     source, out = save_png(tmp_path / "in.png", rgba), tmp_path / "out.png"
     done = run("upscale", str(source), "-o", str(out), "--model", "official", "--semantic", "0.5", "--outscale", "3")
     assert done.exit_code == 0, done.output
-    from srgui.images import read_picture
 
     assert read_picture(out).rgb.shape == (27, 36, 3)
     assert read_picture(out).alpha is not None
@@ -202,16 +201,43 @@ def test_without_a_network_and_a_local_base_the_message_is_one_line(tmp_path: Pa
     assert "\n" not in str(refusal.value)
 
 
-def test_a_prompt_is_carried_by_the_result_and_used_again(card: Write, tmp_path: Path, save_png: Callable[..., Path]) -> None:
-    card()
-    source = save_png(tmp_path / "a.png", (9, 12))
+def test_options_reach_the_model_and_are_kept_for_making_it_again(
+    card: Write, pair: dict[str, Any], save_png: Any, tmp_path: Path
+) -> None:
+    folder = card("official", parts={"lora": "pisa_sr.pkl"})
+    torch.save(pair, folder / "pisa_sr.pkl")
+    source = save_png(tmp_path / "in.png", (12, 16))
+    given = ["--option", "prompt=a cat", "--option", "colour=wavelet", "--option", "sampled=true", "--option", "seed=3"]
 
-    def pixels(name: str, *options: str) -> np.ndarray:
-        assert run("upscale", str(source), "-o", str(tmp_path / name), "-m", "tiny-sd", *options).exit_code == 0
-        return read_picture(tmp_path / name).rgb
+    def upscaled(name: str, *options: str) -> np.ndarray:
+        out = tmp_path / name
+        done = run("upscale", str(source), "-o", str(out), *options)
+        assert done.exit_code == 0, done.output
+        return read_picture(out).rgb
 
-    plain, prompted = pixels("plain.png"), pixels("cat.png", "--prompt", "a cat", "--negative-prompt", "blurry")
-    assert not np.array_equal(plain, prompted)
-    again = tmp_path / "again.png"
-    assert run("upscale", str(source), "-o", str(again), "--like", str(tmp_path / "cat.png")).exit_code == 0
-    assert np.array_equal(read_picture(again).rgb, prompted)
+    plain = upscaled("plain.png", "--model", "official")
+    chosen = upscaled("chosen.png", "--model", "official", *given)
+    assert not np.array_equal(plain, chosen)
+    assert np.array_equal(upscaled("again.png", "--like", str(tmp_path / "chosen.png")), chosen)
+    other = upscaled("other.png", "--like", str(tmp_path / "chosen.png"), "--option", "seed=4")
+    assert not np.array_equal(other, chosen)
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "message"),
+    [
+        ("official", "seed=x", "must be int"),
+        ("official", "sampled=1", "must be true or false"),
+        ("official", "promt=x", "no option 'promt'; it has prompt, negative_prompt"),
+        ("official", "prompt", "--option prompt=a cat"),
+        ("bicubic", "prompt=x", "it has none, leave it out"),
+    ],
+)
+def test_options_that_a_model_does_not_have_are_refused(
+    card: Write, pair: dict[str, Any], save_png: Any, tmp_path: Path, model: str, option: str, message: str
+) -> None:
+    torch.save(pair, card("official", parts={"lora": "pisa_sr.pkl"}) / "pisa_sr.pkl")
+    source, out = save_png(tmp_path / "in.png", (8, 8)), tmp_path / "out.png"
+    with pytest.raises(InputError) as refusal:
+        run("upscale", str(source), "-o", str(out), "--model", model, "--option", option)
+    assert message in str(refusal.value)

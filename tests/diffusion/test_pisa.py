@@ -238,7 +238,7 @@ def test_cancelling_between_tiles_leaves_the_picture_usable(opened: Any, watch: 
     assert prepared.computed() == ("z_L",)
     assert prepared.render(Setting(), Run()).shape == (1, 3, 64, 72)
     prepared.close()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Cancelled):
         prepared.render(Setting(), Run())
 
 

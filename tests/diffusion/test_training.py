@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
+from typer.testing import CliRunner
 
+from srgui.cli import app
 from srgui.diffusion.base import Precision, StableDiffusion, load_base
 from srgui.diffusion.training import OneStep, OneStepLora
 from srgui.errors import AdapterError, InputError
 from srgui.lora.adapter import Adapter
 from srgui.lora.card import AdapterCard, Base
+from srgui.lora.catalogue import load_adapter
 from srgui.lora.live import attach_live
 from srgui.lora.pisa import pisa_adapters, pisa_layers
 from srgui.lora.targets import choose
 from srgui.lora.trainable import LoraModel, LoraSpec
+from srgui.models.cards import models_folder
 from srgui.models.network import Network
 from srgui.protocol import Run
 from srgui.training.learner import adapted_by, learner
@@ -35,7 +40,7 @@ from srgui.training.recipe import Recipe
 from srgui.training.trainer import Task, Trainer
 from srgui.training.validation import Validation
 
-PIXEL = replace(PISA["pisa"].recipe, patch=16, batch=2, steps=12, validate_every=12, lr=3e-3, held_out=1, degradation="bicubic")
+PIXEL = replace(PISA["pisa"].recipe, patch=8, batch=2, steps=10, validate_every=10, lr=3e-3, held_out=1, degradation="bicubic")
 SEMANTIC = replace(PIXEL, role="semantic", distil=0.1, prompt="a photograph")
 
 
@@ -53,7 +58,7 @@ def computer() -> Iterator[Accelerator]:
 
 @pytest.fixture
 def task(tmp_path: Path, save_png: Callable[..., Path]) -> Callable[..., Task]:
-    y, x = np.mgrid[0:96, 0:112]
+    y, x = np.mgrid[0:64, 0:80]
     for index in range(3):
         waves = np.stack([np.sin(x / (9 + index) + y / 20), np.cos(y / (14 + index)), np.sign(x - y + 9 * index)], axis=2)
         save_png(tmp_path / "pictures" / f"{index}.png", (127 + 60 * waves).astype(np.uint8))
@@ -215,3 +220,38 @@ def test_what_was_trained_runs_in_the_restorer(base: StableDiffusion, opened: An
     ours = restorer.prepare(Source(x, {"colour": "none"}), Run()).render(Setting(), Run())
     assert torch.allclose(ours, expected, atol=1e-5)
     assert attach_live(base.unet, []) is not base.unet
+
+
+def test_a_pair_is_trained_from_a_folder_and_used(
+    base_folder: Path, tmp_path: Path, save_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two presets from the command line, on the tiny base; then a picture with what they gave."""
+    for index in range(3):
+        save_png(tmp_path / "pictures" / f"{index}.png", (64, 72 + index))
+    folder = models_folder() / "tiny-sd"
+    folder.mkdir(parents=True)
+    card = {"schema": 1, "id": "tiny-sd", "family": "pisa-sr", "scale": 4, "title": "T", "licence": "none"}
+    (folder / "card.json").write_text(json.dumps({**card, "parts": {"base": {"folder": str(base_folder)}}}))
+    monkeypatch.setattr("srgui.tuning.result.ASSETS", tmp_path)  # whose examples take their time
+    save_png(tmp_path / "examples" / "a.png", (48, 48))
+    small = ["patch=8", "batch=2", "validate_every=2", "perceptual=0", "metric=psnr_y", "held_out=1", "lr=1e-3"]
+    settings = [part for each in small for part in ("--set", each)]
+    common = [str(tmp_path / "pictures"), "--model", "tiny-sd", "--steps", "2", "--workers", "0", "--device", "cpu", *settings]
+
+    def call(*args: str) -> str:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        done = CliRunner().invoke(app, list(args), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    call("train", *common, "--name", "mine-pixel", "--preset", "pisa")
+    call("train", *common, "--name", "mine-semantic", "--preset", "pisa-semantic", "--under", "mine-pixel")
+    pixel, semantic = (load_adapter(f"mine-{role}") for role in ("pixel", "semantic"))
+    assert (pixel.card.role, semantic.card.role) == ("pixel", "semantic")
+    assert len(pixel.factors) == len(semantic.factors) == 73
+    assert semantic.card.recipe["under"][0]["sha256"] == pixel.digest
+    assert "CSD" in semantic.card.recipe["loss"]
+    found = tmp_path / "out.png"
+    pictures = [str(tmp_path / "examples" / "a.png"), "-o", str(found), "--outscale", "1"]
+    call("upscale", *pictures, "--model", "tiny-sd", "--adapter", "mine-pixel", "--adapter", "mine-semantic", "--semantic", "0.5")
+    assert found.exists()
