@@ -45,12 +45,12 @@ def train(
     """Train a network, backbone first and then its LoRA sets; the same command goes on where it was stopped."""
     from accelerate import Accelerator
 
-    from srgui.unfolding.learning import Order, learn, resumed
+    from srgui.unfolding.learning import Order, learn, trained_backbone
     from srgui.unfolding.publish import publish
 
     plan = _design(task, design)
     changes = {1: read_fields(first), 2: read_fields(second)}
-    given = None if backbone is None else resumed(backbone, "single", 1)
+    given = None if backbone is None else trained_backbone(backbone)
     order = Order(plan, data, out, changes, given, workers)
     with progress_bar() as run, stopping(run):
         network, phases = learn(order, run, _tell, Accelerator(cpu=True))
@@ -123,11 +123,11 @@ def compare(
     from srgui.unfolding.compare import compare as run_all
     from srgui.unfolding.evaluation import Request
     from srgui.unfolding.kernels import NAMES
-    from srgui.unfolding.learning import resumed
+    from srgui.unfolding.learning import trained_backbone
 
     chosen = NAMES if kernels == "all" else tuple(kernels.split(","))
     bench = Request(_pictures(images)[:limit], chosen if task == "sr" else (), scale)
-    given = None if backbone is None else resumed(backbone, "single", 1)
+    given = None if backbone is None else trained_backbone(backbone)
     ranks = [_percent(part) for part in gammas.split(",")]
     what = Comparison(_design(task, design), data, out, steps, ranks, bench, read_fields(changes), given)
     with progress_bar() as run, stopping(run):

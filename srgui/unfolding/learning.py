@@ -153,17 +153,16 @@ def place_of(folder: Path, design: Design, phase: int) -> Path:
     return folder / f"phase-{phase}-{design.sharing}{f'-{setting_of(design)}' if phase == 2 else ''}"
 
 
-def resumed(folder: Path, sharing: str, phase: int) -> Unfolding:
-    """The best weights so far of a training in ``folder``, running or ended.
+def trained_backbone(folder: Path) -> Unfolding:
+    """The best backbone so far of a training in ``folder``, running or ended.
 
     Raises:
         InputError: there is none.
     """
-    places = sorted(folder.glob(f"phase-{phase}-{sharing}*/{FILE}"))
-    if not places:
-        raise InputError(f"{folder} holds no checkpoint of phase {phase}, {sharing}; train there first")
-    path = places[0]
+    path = folder / "phase-1-single" / FILE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no trained backbone; train there first")
     content = torch.load(path, weights_only=True, map_location="cpu")
     network = Unfolding(read_design(content["identity"]["design"]))
-    network.load_state_dict(content["best"], strict=False)
+    network.load_state_dict(content["best"], strict=False)  # a Phi that is fixed is not trained
     return network

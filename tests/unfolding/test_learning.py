@@ -24,7 +24,7 @@ from srgui.unfolding.compare import activations
 from srgui.unfolding.design import Design
 from srgui.unfolding.evaluation import Request, cropped, evaluate
 from srgui.unfolding.files import find, load, settings, shipped
-from srgui.unfolding.learning import Order, learn, resumed
+from srgui.unfolding.learning import Order, learn, trained_backbone
 from srgui.unfolding.network import Unfolding
 from srgui.unfolding.publish import publish
 from srgui.unfolding.restorer import mirrored
@@ -84,7 +84,7 @@ def test_the_second_phase_trains_loras_and_physics_and_leaves_the_backbone(
     order = make_order(task)
     network, phases = learn(order, Run(), silent, computer)
     assert [phase.phase for phase in phases] == [1, 2]
-    backbone = resumed(tmp_path / "work", "single", 1)
+    backbone = trained_backbone(tmp_path / "work")
     for name, value in backbone.denoisers.state_dict().items():
         assert torch.equal(network.denoisers.state_dict()[name], value), name
     fresh = Unfolding(replace(order.design, sharing="single")).denoisers.state_dict()
@@ -123,7 +123,7 @@ def test_two_settings_on_one_backbone(make_order: Callable[..., Order], computer
     network, phases = learn(make_order("cs"), Run(), silent, computer)
     folder = publish(tmp_path / "out", "mine", network, phases)
     order = make_order("cs", "other", ratio=1.0)
-    backbone = resumed(tmp_path / "work", "single", 1)
+    backbone = trained_backbone(tmp_path / "work")
     other, more = learn(replace(order, backbone=backbone), Run(), silent, computer)
     assert [phase.phase for phase in more] == [2]
     assert publish(tmp_path / "out", "mine", other, more) == folder
