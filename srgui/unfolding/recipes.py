@@ -19,6 +19,7 @@ _COMMON = Recipe(
     lr_rest=3e-3,
     warmup=20,
     cooldown=0,
+    decay=1.0,  # without it Muon lets the coarsest level grow until it diverges
     ema=0.99,
     metric="psnr",
     validate_every=100,
@@ -38,4 +39,4 @@ def recipe_for(design: Design, phase: int) -> Recipe:
     A network that is trained in one phase, ``single`` or ``block``, learns as in phase 1.
     """
     recipe = replace(_BY_TASK[design.task], targets=PHASES[phase], rank=design.rank)
-    return replace(recipe, steps=recipe.steps // 2) if phase == 2 else recipe
+    return replace(recipe, steps=recipe.steps // 2, decay=0.0) if phase == 2 else recipe
