@@ -29,6 +29,8 @@ FAMILIES = {
 }
 
 
+PROMPTED = ("pisa-sr",)  # families that take a prompt beside the picture
+
 # Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
 ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
 # Families that are no single network: what makes one of them that can be trained.

@@ -9,7 +9,7 @@ const PICKS = [["fidelity", "Best fidelity"], ["balanced", "Balanced"], ["detail
 // Between which values an axis goes, and where its ticks are.
 export function axisOf(values) {
   const low = Math.min(...values), high = Math.max(...values), room = Math.max(high - low, 1e-6 + Math.abs(high) * 1e-3) * 0.08;
-  const from = low - room, to = high + room, rough = (to - from) / 4, unit = 10 ** Math.floor(Math.log10(rough));
+  const from = low - room, to = high + room, rough = (to - from) / 6, unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= rough);
   const ticks = [];
   for (let tick = Math.ceil(from / step) * step; tick <= to; tick += step) ticks.push(tick);

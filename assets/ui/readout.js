@@ -18,8 +18,7 @@ export class Readout {
     const { survey: { known }, viewer } = this;
     this.whole.replaceChildren();
     this.seen.replaceChildren();
-    if (viewer.comparing && viewer.item.guide && !viewer.item.guide.corners.length)
-      this.whole.textContent = "A transparent picture follows the sliders when they are let go of, and is measured in the table below.";
+    if (viewer.comparing && viewer.item.guide?.note) this.whole.textContent = viewer.item.guide.note;
     if (!known?.forms) return;
     const { guide } = viewer.item, values = viewer.scales, { masked, steering } = viewer;
     // Under a brush that the server has not yet heard of nothing is known.

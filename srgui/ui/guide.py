@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from srgui.inference.guidance import complete
 from srgui.inference.made import Made
 from srgui.inference.mask import decode_mask, encode_mask
 from srgui.inference.picture import PreparedPicture
-from srgui.protocol import RestorerInfo, Run, Setting
+from srgui.protocol import Option, RestorerInfo, Run, Setting
 from srgui.survey import Survey, corner_settings
 from srgui.ui.shelf import CornerLayer, Entry, Layer, PreparedLayer, Shelf
 
@@ -32,6 +32,7 @@ class Steered:
     hr: Picture | None
     entry: Entry
     setting: Setting
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def steer(self, wanted: Setting, shelf: Shelf, run: Run) -> bool:
         """Render and save at the values (of those that this model has) and in the mask that are wanted.
@@ -46,7 +47,7 @@ class Steered:
         if same(wanted, self.setting) or shelf.get(self.entry.id) is None:
             return False
         layer = PreparedLayer(self.prepared, wanted)
-        settings = Made.by(self.info, wanted, self.outscale).as_json()
+        settings = Made.by(self.info, wanted, self.outscale, self.options).as_json()
         self.prepared.save(self.output, wanted, run, settings=settings, quality=self.quality, overwrite=True, seen=layer.see)
         old = self.entry
         guide = {**(old.guide or {}), **_shown(wanted)}
@@ -104,15 +105,20 @@ def guide(
 ) -> tuple[dict[str, Any] | None, dict[str, Layer], Survey | None]:
     """What the viewer needs to steer a result: its sliders and the layers to blend; and what measures it at every setting.
 
-    Pictures with an alpha channel, whose colours are rendered beside it, are shown and measured anew on release only.
+    Where a move costs more than a blend, and of pictures with an alpha channel, whose colours are rendered beside it, the result
+    is shown and measured anew on release only.
     """
-    controls = tuple(control for control in info.controls if control.cost == "client")
+    controls = tuple(control for control in info.controls if control.cost != "sample")
     if not controls:
         return None, {}, None
-    live = prepared.picture.alpha is None
+    note = ""
+    if prepared.picture.alpha is not None:
+        note = "A transparent picture follows the sliders when they are let go of, and is measured in the table below."
+    if any(control.cost == "decode" for control in controls):
+        note = "A move costs one pass of the decoder: the picture follows when a slider is let go of."
     layers: dict[str, Layer] = {}
     survey = None
-    if live:
+    if not note:
         layers = {f"corner{n}": CornerLayer(prepared, each) for n, each in enumerate(corner_settings(controls))}
         reference = None if hr is None else hr.tensor()
         survey = Survey(prepared.colours, prepared.lr, controls, reference, border, setting.mask)
@@ -122,6 +128,7 @@ def guide(
         "gram": None,
         "border": border,
         "reference": hr is not None,
+        "note": note,
         **_shown(setting),
     }
     return found, layers, survey

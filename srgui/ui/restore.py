@@ -27,6 +27,7 @@ class Restored:
     pair: bool
     tile: int
     sent: dict[str, Any] = field(default_factory=dict)
+    prompts: tuple[str, str] = ("", "")
 
 
 def restored(pictures: Sequence[Picture]) -> tuple[Restored | None, str]:
@@ -58,4 +59,5 @@ def _controls(made: Made) -> Restored:
         "masked": None if setting.masked is None else dict(setting.masked),
         "mask": None if setting.mask is None else encode_mask(setting.mask),
     }
-    return Restored(made.model, f"{made.outscale:g}", stack, pair, made.tile or 0, sent)
+    prompts = str(made.options.get("prompt", "")), str(made.options.get("negative_prompt", ""))
+    return Restored(made.model, f"{made.outscale:g}", stack, pair, made.tile or 0, sent, prompts)

@@ -18,7 +18,7 @@ from srgui.inference.made import Made
 from srgui.inference.outscale import check_outscale, size_at
 from srgui.inference.picture import PreparedPicture
 from srgui.metrics import Lpips, Scores, load_lpips, score
-from srgui.protocol import Box, Progress, Restorer, Run, Setting
+from srgui.protocol import Box, Option, Progress, Restorer, Run, Setting
 from srgui.resample import resize
 from srgui.restorers import open_restorer
 from srgui.ui.guide import Steered, fitting, guide
@@ -48,6 +48,7 @@ class Order:
     adapters: list[tuple[str, float]] = field(default_factory=list)
     pair: bool = False
     setting: Setting = field(default_factory=Setting)
+    options: dict[str, Option] = field(default_factory=dict)
 
 
 @dataclass
@@ -160,11 +161,12 @@ class _Worker:
         order = self.order
         picture, hr = self._pair(path, restorer.info.scale)
         setting = fitting(order.setting, restorer.info)
-        prepared = PreparedPicture(restorer, picture, order.outscale, run)
+        options = {name: value for name, value in order.options.items() if name in restorer.info.options}
+        prepared = PreparedPicture(restorer, picture, order.outscale, run, options)
         border = max(1, round(order.outscale))
         layer = PreparedLayer(prepared, setting)
         try:
-            settings = Made.by(restorer.info, setting, order.outscale).as_json()
+            settings = Made.by(restorer.info, setting, order.outscale, options).as_json()
             lost = prepared.save(output, setting, run, settings=settings, quality=order.quality, seen=layer.see)
             self.tell(Status(f"{path.name}: measuring…", None, None, list(self.done)))
             measure(prepared, setting, hr, border, outcome, run)
@@ -179,7 +181,7 @@ class _Worker:
             layers["hr"] = PictureLayer(hr)
         icc = None if picture.grey else picture.icc
         entry = outcome.entry = self.shelf.put(Entry(order.owner, path.name, layers, icc, guide=steering, survey=survey))
-        outcome.steered = Steered(prepared, restorer.info, order.outscale, order.quality, output, hr, entry, setting)
+        outcome.steered = Steered(prepared, restorer.info, order.outscale, order.quality, output, hr, entry, setting, options)
         outcome.file, outcome.notes = output, (*picture.notes, *lost)
 
     def _pair(self, path: Path, scale: int) -> tuple[Picture, Picture | None]:

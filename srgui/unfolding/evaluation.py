@@ -25,7 +25,8 @@ from srgui.unfolding.physics import Cassi
 from srgui.unfolding.physics.sensing import BLOCK
 from srgui.unfolding.samples import luminance
 from srgui.unfolding.scenes import benchmark_mask, paint, read_scene
-from srgui.unfolding.sensing import CassiSensing, CsSensing, cassi_start
+from srgui.unfolding.sensing import CassiSensing, CsSensing
+from srgui.unfolding.spectral import adjoint_start
 
 Baselines = Mapping[str, Callable[[Example], Tensor]]
 
@@ -63,7 +64,7 @@ def evaluate(network: Unfolding, request: Request, run: Run) -> dict[str, Any]:
     beside: dict[str, Baselines] = {
         "sr": {"bicubic": lambda e: bicubic(e.given), "tikhonov": lambda e: tikhonov(e.given)},
         "cs": {"adjoint": lambda e: _start(network, e)},
-        "cassi": {"adjoint": lambda e: _start(network, e), **({"gap-tv": _gap_tv} if request.gap_tv else {})},
+        "cassi": {"adjoint": _adjoint, "smooth": lambda e: _start(network, e), **({"gap-tv": _gap_tv} if request.gap_tv else {})},
     }
     rows = []
     for number, example in enumerate(makers[task](network, request)):
@@ -173,6 +174,9 @@ def _cassi(network: Unfolding, request: Request) -> Iterator[Example]:
         yield Example(path.name, {"y": y, "mask": mask[None, None]}, scene)
 
 
+def _adjoint(example: Example) -> Tensor:
+    return adjoint_start(Cassi(example.given["mask"], example.truth.shape[1]), example.given["y"])
+
+
 def _gap_tv(example: Example) -> Tensor:
-    operator = Cassi(example.given["mask"], example.truth.shape[1])
-    return gap_tv(operator, example.given["y"], cassi_start(operator, example.given["y"]))
+    return gap_tv(Cassi(example.given["mask"], example.truth.shape[1]), example.given["y"], _adjoint(example))

@@ -63,10 +63,10 @@ class Phase:
 
     def as_json(self) -> dict[str, Any]:
         progress, recipe = self.outcome.progress, self.recipe
-        names = ("loss", "patch", "batch", "steps", "optimizer", "lr", "lr_rest", "warmup", "ema", "held_out", "seed", "targets")
+        shown = "loss patch batch steps optimizer lr lr_rest decay schedule warmup ema held_out seed targets"
         return {
             "phase": self.phase,
-            "recipe": {name: value for name, value in recipe.as_dict().items() if name in names},
+            "recipe": {name: value for name, value in recipe.as_dict().items() if name in shown.split()},
             "best_step": progress.best_step,
             "stopped": self.outcome.stopped,
             "minutes": round(progress.seconds / 60, 1),

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from srgui.unfolding.design import Design
 from srgui.unfolding.physics import BlockSensing, BlurDownsample, Cassi, Operator
 from srgui.unfolding.physics.sensing import BLOCK, measurements, random_rows
+from srgui.unfolding.spectral import smooth_start
 
 Given: TypeAlias = Mapping[str, Tensor]
 Weights: TypeAlias = tuple[Tensor, Tensor]  # of the data steps and of the denoisers: each (stages, N or 1, 1, 1, 1)
@@ -175,19 +176,11 @@ class CassiSensing(Sensing):
         return Cassi(given["mask"], self.bands)
 
     def start(self, operator: Operator, y: Tensor) -> Tensor:
-        return cassi_start(operator, y)
+        assert isinstance(operator, Cassi)
+        return smooth_start(operator, y)
 
     def weights(self, given: Given) -> Weights:
         return self.learned.weigh()
-
-
-def cassi_start(operator: Operator, y: Tensor) -> Tensor:
-    """The adjoint-based start: the measurement divided by the light that each of its pixels gathers, spread to all bands."""
-    assert isinstance(operator, Cassi)
-    light = Cassi(operator.mask.sqrt(), operator.bands, operator.step).diagonal  # the mask itself summed along the shear
-    # the same bands without a mask: a pixel that gathers none has nothing to divide
-    open_ = Cassi(torch.ones_like(operator.mask), operator.bands, operator.step)
-    return open_.A_adjoint(y / light.clamp_min(0.05))
 
 
 def build_sensing(design: Design) -> Sensing:

@@ -100,6 +100,7 @@ def test_what_cannot_be_made_again_is_refused(
     refused("--like", tmp_path / "nowhere.png")("does not exist")
     refused("--like", plain, "-m", "srgui-srcnn-x4")("other weights", "--model")
     refused("--like", plain, "-a", "pixel")("leave --adapter out")
+    refused("--option", "prompt=a cat")("prompt")
     refused("--masked-semantic", 1)("give one with --mask")
     refused("--mask", tmp_path / "nowhere.png")("does not exist")
     refused("--mask", mask, "-m", "bicubic")("no 'semantic' scale")
