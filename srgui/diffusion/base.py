@@ -119,6 +119,19 @@ def _load(folder: Path, device: str, precision: Precision, _stamps: tuple[tuple[
     return StableDiffusion(_frozen(unet, place), _frozen(vae, place), folder, folder_digest(folder), place, precision)
 
 
+def load_tiny(folder: Path, device: torch.device, precision: Precision | None = None) -> nn.Module:
+    """A tiny decoder (diffusers' AutoencoderTiny, such as TAESD) from its folder.
+
+    Raises:
+        ModelError: diffusers is missing, or the folder cannot be used.
+    """
+    check_packages("pisa-sr")
+    from diffusers import AutoencoderTiny
+
+    found = _from_pretrained(AutoencoderTiny, folder, torch_dtype=(precision or Precision.on(device)).vae)
+    return _frozen(found, device)
+
+
 def meta_unet(folder: Path) -> nn.Module:
     """The UNet of a base without its weights: shapes only, to check adapters against.
 

@@ -70,13 +70,17 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Guided:
-    """A base with adapters on it: its networks by the planes they predict, and how the planes are weighted."""
+    """A base with adapters on it: its networks by the planes they predict, and how the planes are weighted.
+
+    ``tiny``: a small decoder for pictures that are shown while a slider moves, None where there is none.
+    """
 
     base: StableDiffusion
     networks: Mapping[str, nn.Module]
     weights: Weights
     controls: tuple[Control, ...]
     scale: int
+    tiny: nn.Module | None = None
 
 
 @dataclass
@@ -160,6 +164,29 @@ class LatentBlend:
             at = needed(process, self.size, box)
             return resize_region(self._drawn.store.read(at), at, process, self.size, box)
 
+    def preview(self, setting: Setting, run: Run, side: int = 512) -> Tensor | None:
+        """A small picture of a setting by the tiny decoder: (1, 3, h, w) in [0, 1], no longer than ``side``, without colour fix.
+
+        Returns:
+            None where there is no tiny decoder, or where the setting needs a plane that is not there yet.
+
+        Raises:
+            InputError: as :meth:`render`.
+        """
+        tiny, base = self._guided.tiny, self._guided.base
+        setting = complete(setting, self._guided.controls)
+        with self._lock:
+            if tiny is None or not self._needed(setting) <= set(self.computed()):
+                return None
+            latent = self._blended(setting, run)
+        ratio = min(1.0, side / base.factor / max(latent.shape[-2:]))
+        size = [max(1, round(length * ratio)) for length in latent.shape[-2:]]
+        first = next(tiny.parameters())
+        with torch.inference_mode():
+            small = F.interpolate(latent, size, mode="area").to(first.device, first.dtype)
+            picture = tiny.decode(small).sample.float().cpu()  # type: ignore[operator]
+        return (picture.clone() / 2 + 0.5).clamp(0, 1)
+
     def close(self) -> None:
         with self._lock:
             if self._drawn is not None:
@@ -227,10 +254,8 @@ class LatentBlend:
 
     def _blended(self, setting: Setting, run: Run) -> Tensor:
         """The latent of a setting. A mask blends latents, so that it costs no second pass of the decoder."""
-        settings = [setting.values] + ([setting.masked] if setting.masked is not None else [])
-        weights = [self._guided.weights(values) for values in settings]
-        names = [name for each in weights for name, weight in each.items() if weight != 0 and name != "z_L"]
-        self._compute(list(dict.fromkeys(names)), run)
+        weights = self._weights(setting)
+        self._compute([name for name in self._guided.networks if name in self._needed(setting)], run)
         planes = self._kept()
         latents = {"z_L": planes.z_L, **planes.noise}
         sums = [sum((w * latents[name] for name, w in each.items() if w), start=torch.zeros_like(planes.z_L)) for each in weights]
@@ -238,6 +263,14 @@ class LatentBlend:
             return sums[0]
         mask = F.interpolate(setting.mask, planes.z_L.shape[-2:], mode="bilinear", antialias=True)
         return torch.lerp(sums[0], sums[1], mask)
+
+    def _weights(self, setting: Setting) -> list[Mapping[str, float]]:
+        """Of the planes, by name: outside the mask, and in it where there is one."""
+        settings = [setting.values] + ([setting.masked] if setting.masked is not None else [])
+        return [self._guided.weights(values) for values in settings]
+
+    def _needed(self, setting: Setting) -> set[str]:
+        return {name for each in self._weights(setting) for name, weight in each.items() if weight != 0}
 
     def _draw(self, key: object, latent: Tensor, run: Run) -> None:
         base = self._guided.base

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import torch
+from torch import nn
 
-from srgui.diffusion.base import StableDiffusion, base_of, load_base
+from srgui.diffusion.base import StableDiffusion, base_of, load_base, load_tiny
 from srgui.diffusion.blend import Guided, LatentBlend, Options
 from srgui.diffusion.latents import windows
 from srgui.diffusion.memory import Tiling, budget_on, fitting, operations_per_second
@@ -57,6 +58,7 @@ class PisaRestorer:
 
     Args:
         own: adapters that belong to the model and are part of its digest, not named among those attached.
+        tiny: a small decoder for pictures that are shown while a slider moves.
         tiling: sizes; tiles are made smaller where memory is short.
 
     Raises:
@@ -71,6 +73,7 @@ class PisaRestorer:
         own: tuple[Adapter, ...] = (),
         tiling: Tiling | None = None,
         tile: int | None = None,
+        tiny: nn.Module | None = None,
     ) -> None:
         parts = [*((adapter, 1.0) for adapter in own), *adapters]
         for adapter, _ in parts:
@@ -82,7 +85,7 @@ class PisaRestorer:
         weights, controls = (pair_weights, CONTROLS) if semantic else (single_weights, CONTROLS[:1])
         self.base, self.own, self.tile = base, own, tile
         self.tiling = tiling or Tiling()
-        self.guided = Guided(base, networks, weights, controls, info.scale)
+        self.guided = Guided(base, networks, weights, controls, info.scale, tiny)
         attached = tuple(Attached(a.card.name, strength, a.card.role, a.digest) for a, strength in adapters)
         self.info = replace(
             info, controls=controls, digest=_digest(base, own), adapters=attached, tile=tile, options=asdict(Options())
@@ -92,7 +95,8 @@ class PisaRestorer:
     def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PisaRestorer:
         """Load the card's parts: ``base``, a folder in diffusers' layout, and, where the card has them, the pair: ``lora``,
         PiSA-SR's own file, or ``pixel`` and ``semantic``, two that srgui wrote. An adapter of the same role in ``adapters``
-        takes their place. Without a pair it is the plain base.
+        takes their place. Without a pair it is the plain base. ``tiny``, where the card has it, is a folder of diffusers'
+        AutoencoderTiny, which draws small pictures while a slider moves.
 
         Raises:
             ModelError: diffusers is missing, or the base cannot be used.
@@ -102,7 +106,8 @@ class PisaRestorer:
         roles = {adapter.card.role for adapter, _ in adapters} & {"pixel", "semantic"}
         own = tuple(adapter for adapter in _own(card, base) if adapter.card.role not in roles)
         info = RestorerInfo(card.id, card.title, card.family, card.scale, card.licence)
-        return cls(base, info, adapters, own, tile=engine.tile)
+        tiny = load_tiny(card.parts["tiny"].path, device) if "tiny" in card.parts else None
+        return cls(base, info, adapters, own, tile=engine.tile, tiny=tiny)
 
     def forecast(self, height: int, width: int) -> Forecast:
         """What an LR picture of this size will take at (1, 1); ``memory`` includes the weights."""

@@ -355,3 +355,28 @@ def test_half_precision_in_the_unet_and_whole_in_the_vae(base_folder: Any, opene
     )
     assert coarse.dtype == torch.float32
     assert 0 < (coarse - fine).abs().mean() < 0.05 * fine.abs().mean()
+
+
+def test_a_tiny_decoder_shows_a_small_picture_of_what_is_there(opened: Any, counted: Any, picture: Callable[..., Tensor]) -> None:
+    from diffusers import AutoencoderTiny
+
+    from srgui.diffusion.pisa import PisaRestorer
+
+    torch.manual_seed(0)
+    channels = (8, 8, 8, 8)
+    tiny = AutoencoderTiny(encoder_block_out_channels=channels, decoder_block_out_channels=channels).eval().requires_grad_(False)
+    own = opened(scale=1)
+    restorer = PisaRestorer(opened.base, own.info, own=own.own, tiling=own.tiling, tiny=tiny)
+    calls = counted(restorer).calls
+    prepared = restorer.prepare(Source(picture(64, 160)), Run())
+    half = Setting({"semantic": 0.5})
+    assert prepared.preview(half, Run()) is None, "a plane is missing, and a preview does not compute it"
+    prepared.render(half, Run())
+    before = dict(calls)
+    with torch.no_grad():
+        z, eps = prepared.latent("z_L", Run()), {n: prepared.latent(n, Run()) for n in ("eps_pix", "eps_full")}
+        expected = tiny.decode(z - 0.5 * eps["eps_pix"] - 0.5 * eps["eps_full"]).sample / 2 + 0.5
+    assert torch.allclose(prepared.preview(half, Run()), expected.clamp(0, 1), atol=1e-5)
+    assert prepared.preview(half, Run(), side=80).shape == (1, 3, 32, 80)
+    assert calls == before
+    assert own.prepare(Source(picture(64, 64)), Run()).preview(Setting(), Run()) is None
