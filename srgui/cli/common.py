@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from srgui.errors import InputError, SrguiError
+from srgui.errors import Cancelled, InputError, SrguiError
 
 if TYPE_CHECKING:
     from srgui.protocol import Option, Run
@@ -101,6 +102,18 @@ def progress_bar() -> Iterator[Run]:
             yield run
         except KeyboardInterrupt:
             raise SrguiError("interrupted; nothing half-written is left") from None
+
+
+@contextmanager
+def stopping(run: Run) -> Iterator[None]:
+    """Ctrl-C lets a training keep its checkpoint first."""
+    former = signal.signal(signal.SIGINT, lambda *_: run.cancel())
+    try:
+        yield
+    except Cancelled:
+        raise SrguiError("stopped; the same command goes on from here") from None
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def read_adapters(texts: list[str] | None) -> list[tuple[str, float]]:

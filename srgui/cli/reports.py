@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srgui.cli.common import Device, Fields, Model, progress_bar, read_fields, write_json
-from srgui.errors import Cancelled, SrguiError
+from srgui.cli.common import Device, Fields, Model, progress_bar, read_fields, stopping, write_json
 from srgui.models.cards import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from srgui.protocol import Run
     from srgui.reports.kinds import Kind
 
 app = typer.Typer(no_args_is_help=True, help="Make the tables of two papers anew on your own pictures.")
@@ -94,22 +89,10 @@ def _report(
     request = Request(kind, data_sets(data), out, tuple(bench or ()), model, changes, device, workers)
     out.mkdir(parents=True, exist_ok=True)
     study = Study(request, *find_lpips("auto"), say=lambda line: print(line, flush=True))
-    with progress_bar() as run, _stopping(run):
+    with progress_bar() as run, stopping(run):
         report = study.report(run)
     write_json(out / "report.json", report)
     text = markdown(report)
     (out / "report.md").write_text(text, encoding="utf-8")
     print(text, end="")
     print(out / "report.md")
-
-
-@contextmanager
-def _stopping(run: Run) -> Iterator[None]:
-    """Ctrl-C lets a training keep its checkpoint first."""
-    former = signal.signal(signal.SIGINT, lambda *_: run.cancel())
-    try:
-        yield
-    except Cancelled:
-        raise SrguiError("stopped; the same command goes on from here") from None
-    finally:
-        signal.signal(signal.SIGINT, former)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srgui.cli.common import progress_bar, read_fields, write_json
-from srgui.errors import Cancelled, InputError, SrguiError
+from srgui.cli.common import progress_bar, read_fields, stopping, write_json
+from srgui.errors import InputError
 
 if TYPE_CHECKING:
-    from srgui.protocol import Run
     from srgui.unfolding.design import Design
 
 app = typer.Typer(no_args_is_help=True, help="Unfolding networks (LoRun): known operators, one denoiser, a LoRA per stage.")
@@ -185,15 +181,3 @@ def _design(task: str, fields: list[str] | None) -> Design:
                 f"--design {name}={text} cannot be read; such as --design stages=5 --design widths=16,32,64,64"
             ) from error
     return read_design(values)
-
-
-@contextmanager
-def stopping(run: Run) -> Iterator[None]:
-    """Ctrl-C lets a training keep its checkpoint first."""
-    former = signal.signal(signal.SIGINT, lambda *_: run.cancel())
-    try:
-        yield
-    except Cancelled:
-        raise SrguiError("stopped; the same command goes on from here") from None
-    finally:
-        signal.signal(signal.SIGINT, former)
