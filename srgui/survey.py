@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,6 +55,7 @@ class Survey:
     mask: Tensor | None = None
     _found: dict[Box, Forms] = field(default_factory=dict)
     _last: tuple[Box, list[Tensor]] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def forms(self, run: Run, part: Box | None = None) -> Forms:
         """The closed forms of a part of the result (of all of it by default); remembered until the mask is another.
@@ -62,18 +64,20 @@ class Survey:
             MetricUnavailable: the part is too small, or lies in the border.
         """
         part = part or Box(0, 0, *self.prepared.size)
-        if part not in self._found:
-            self._found[part] = Forms(
-                None if self.hr is None else quadratic(self._psnr_strips(self._inside(part), run)),
-                quadratic(self._lr_strips(part, run)),
-                quadratic(self._gradient_strips(part, run)),
-            )
-        return self._found[part]
+        with self._lock:  # the parts of one box at a time, under one mask
+            if part not in self._found:
+                self._found[part] = Forms(
+                    None if self.hr is None else quadratic(self._psnr_strips(self._inside(part), run)),
+                    quadratic(self._lr_strips(part, run)),
+                    quadratic(self._gradient_strips(part, run)),
+                )
+            return self._found[part]
 
     def paint(self, mask: Tensor | None) -> None:
         """Measure with another mask from now on."""
-        self.mask = mask
-        self._found, self._last = {}, None
+        with self._lock:
+            self.mask = mask
+            self._found, self._last = {}, None
 
     def ssim(self, settings: Sequence[Setting], run: Run, part: Box | None = None) -> list[float]:
         """SSIM on Y at several settings, from one pass over the planes; unclipped, not rounded.
@@ -120,11 +124,12 @@ class Survey:
         return tuple(full.values[name] for name in names) + (tuple(masked[n] for n in names) if self.mask is not None else ())
 
     def _parts(self, box: Box, run: Run) -> list[Tensor]:
-        if self._last is None or self._last[0] != box:  # of which the downscaled parts are made one after the other
+        last = self._last
+        if last is None or last[0] != box:  # of which the downscaled parts are made one after the other
             corners = [self.prepared.render(setting, run, box) for setting in corner_settings(self.controls)]
             mask = None if self.mask is None else stretch(self.mask, self.prepared.size, box)
-            self._last = box, parts(corners, mask)
-        return self._last[1]
+            last = self._last = box, parts(corners, mask)
+        return last[1]
 
     def _luma(self, box: Box, run: Run) -> list[Tensor]:
         first, *steps = self._parts(box, run)

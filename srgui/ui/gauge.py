@@ -13,6 +13,7 @@ from srgui.ui.shelf import Shelf
 from srgui.ui.work import MEASURED, lpips
 
 BUSY = {"busy": True}
+_WRONG = (KeyError, TypeError, ValueError, AttributeError)  # what reading a request that is not ours raises
 
 
 class Gauge:
@@ -33,10 +34,14 @@ class Gauge:
     def scores(self, request: Mapping[str, Any]) -> Mapping[str, object] | None:
         """The scores of the result ``id``, or of a part, at ``values`` and, in its mask, ``masked``; or that others come first."""
 
+        try:
+            values, masked = _numbers(request["values"]), _numbers(request.get("masked") or {})
+        except _WRONG:
+            return None
+
         def measure(survey: Survey, part: Box | None) -> Mapping[str, object]:
-            found = lpips()
-            masked = request.get("masked") if survey.mask is not None else None
-            setting = Setting(_numbers(request["values"]), masked and _numbers(masked), survey.mask if masked else None)
+            found, mask = lpips(), survey.mask if masked else None
+            setting = Setting(values, masked if mask is not None else None, mask)
             return survey.scores(setting, None if isinstance(found, str) else found, Run(), part)
 
         if self._busy() or not self._turn.acquire(blocking=False):
@@ -54,8 +59,11 @@ class Gauge:
             return None
         try:
             part = _part(request.get("box"), entry.survey.prepared.size)
+        except _WRONG:
+            return None
+        try:
             return answer(entry.survey, part)
-        except (SrguiError, KeyError, TypeError, ValueError, AttributeError):  # not ours, or too small a part: nothing to say
+        except SrguiError:  # too small a part, or a picture that has just left: nothing to say
             return None
 
 

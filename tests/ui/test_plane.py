@@ -53,9 +53,7 @@ def test_clicking_a_point_of_the_plane_sets_both_sliders(page):
     page.wait_for_selector(".sv-score >> text=SSIM")
     for name in ("fidelity", "balanced", "detail"):
         page.click(f"[data-pick={name}]")
-        at = page.evaluate(f"document.querySelector('[data-pick={name}]').getAttribute('aria-pressed')")
         page.wait_for_selector(f"[data-pick={name}][aria-pressed=true]")
-        assert at in ("true", "false")
     scores = page.evaluate(
         """() => [...document.querySelectorAll(".sv-plane [data-key]")].map((dot) => dot.getAttribute("aria-label"))"""
     )
