@@ -63,7 +63,7 @@ def evaluate(
     sigma: Annotated[float, typer.Option(min=0, max=50, help="sr: noise of the LR pictures, in units of 1/255.")] = 0.0,
     bits: Annotated[int, typer.Option(min=0, max=16, help="sr: round the LR pictures to so many bits; 0 does not.")] = 0,
     ratio: Annotated[float, typer.Option(help="cs: measurements per pixel, percent.")] = 25.0,
-    mask: Annotated[Path | None, typer.Option(help="cassi: .mat, .npy or grey picture; by default the benchmark's.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="cassi: .mat, .npy or grey picture; by default a random one.")] = None,
     gap_tv: Annotated[bool, typer.Option("--gap-tv", help="cassi: run GAP-TV beside it, a minute per scene.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Id or folder of an unfolding network.")] = None,

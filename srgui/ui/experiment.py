@@ -28,7 +28,7 @@ from srgui.unfolding.physics import Cassi
 from srgui.unfolding.physics.sensing import BLOCK
 from srgui.unfolding.restorer import LorunRestorer, camera_kernel, colours
 from srgui.unfolding.samples import luminance
-from srgui.unfolding.scenes import benchmark_mask, paint, read_mask, read_scene
+from srgui.unfolding.scenes import coded_aperture, paint, read_mask, read_scene
 from srgui.unfolding.sensing import CsSensing
 
 Task = Literal["sr", "cs", "cassi"]
@@ -198,7 +198,7 @@ def _cs(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
 
 
 def _cassi(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
-    mask = benchmark_mask() if asked.mask is None else read_mask(asked.mask)
+    mask = coded_aperture() if asked.mask is None else read_mask(asked.mask)
     height, width = mask.shape
     if asked.picture.suffix.lower() == ".mat":
         scene = read_scene(asked.picture, network.design.bands)

@@ -22,7 +22,7 @@ from srgui.unfolding.learning import Order, Phase, learn, pictures
 from srgui.unfolding.network import Unfolding, count
 from srgui.unfolding.samples import make_samples
 
-SHARE = 0.7  # of the steps of a lorun that its backbone takes
+SHARE = 0.6  # of the steps of a lorun that its backbone takes
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _variants(what: Comparison) -> dict[str, Make]:
         return make
 
     def transferred(gamma: float) -> Make:
-        one = order(f"transferred-{gamma:g}", "lorun", {2: what.steps}, rank=f"{gamma:g}%", backbone=what.backbone)
+        one = order(f"transferred-{gamma:g}", "lorun", {2: what.steps - first}, rank=f"{gamma:g}%", backbone=what.backbone)
         return lambda run, tell: learn(one, run, tell, Accelerator(cpu=True))
 
     stages = what.design.stages

@@ -24,7 +24,7 @@ from srgui.unfolding.network import Unfolding
 from srgui.unfolding.physics import Cassi
 from srgui.unfolding.physics.sensing import BLOCK
 from srgui.unfolding.samples import luminance
-from srgui.unfolding.scenes import benchmark_mask, paint, read_scene
+from srgui.unfolding.scenes import coded_aperture, paint, read_scene
 from srgui.unfolding.sensing import CassiSensing, CsSensing
 from srgui.unfolding.spectral import adjoint_start
 
@@ -156,7 +156,7 @@ def _cs(network: Unfolding, request: Request) -> Iterator[Example]:
 def _cassi(network: Unfolding, request: Request) -> Iterator[Example]:
     """Scenes from .mat files, or painted on the middle of photographs, through the mask."""
     assert isinstance(network.sensing, CassiSensing)
-    mask = benchmark_mask() if request.mask is None else request.mask
+    mask = coded_aperture() if request.mask is None else request.mask
     height, width = mask.shape
     for number, path in enumerate(request.pictures):
         if path.suffix.lower() == ".mat":

@@ -19,7 +19,7 @@ from srgui.unfolding.network import Solver
 from srgui.unfolding.physics import BlurDownsample
 from srgui.unfolding.physics.blur import SCALES
 from srgui.unfolding.samples import luminance
-from srgui.unfolding.scenes import benchmark_mask, paint, pseudo_colour
+from srgui.unfolding.scenes import coded_aperture, paint, pseudo_colour
 
 SIDE = 192  # pixels of the middle of a held-out picture
 _MULTIPLE = {"sr": 24, "cs": 32, "cassi": 8}  # of which its sides are
@@ -112,7 +112,7 @@ def example_of(design: Design, photo: np.ndarray, name: str, number: int) -> Exa
         grey = luminance(rgb)
         return Example(name, {"x": grey}, grey)
     scene = paint(photo, np.random.default_rng(number))[None]
-    return Example(name, {"x": scene, "mask": benchmark_mask()[None, None, : photo.shape[0], : photo.shape[1]]}, scene)
+    return Example(name, {"x": scene, "mask": coded_aperture()[None, None, : photo.shape[0], : photo.shape[1]]}, scene)
 
 
 def sr_example(hr: Tensor, kernel: Tensor, sf: int, name: str, sigma: float = 0.0, seed: int = 0, bits: int = 0) -> Example:

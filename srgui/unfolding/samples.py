@@ -16,7 +16,7 @@ from srgui.unfolding.design import Design
 from srgui.unfolding.kernels import the_twelve
 from srgui.unfolding.physics import BlurDownsample
 from srgui.unfolding.physics.blur import SCALES
-from srgui.unfolding.scenes import benchmark_mask, paint
+from srgui.unfolding.scenes import paint, some_mask
 
 KNOWN, CLEAN, ROUNDED = 0.5, 0.5, 0.25  # shares of the 12 kernels among all, and of measurements without noise and of 8 bits
 NOISE = 15 / 255  # the most of others
@@ -83,15 +83,12 @@ class CsSamples(Crops):
 
 
 class CassiSamples(Crops):
-    """A scene painted on the crop, seen through a window of the benchmark's mask."""
+    """A scene painted on the crop, seen through some mask."""
 
     def __getitem__(self, sample: int) -> Batch:
         photo, rng = self.crop(sample)
         scene = paint(to_samples(photo[None], 8), rng)
-        side, mask = photo.shape[-1], benchmark_mask()
-        top, left = (int(rng.integers(length - side + 1)) for length in mask.shape)
-        window = mask[top : top + side, left : left + side][None]
-        return {"x": scene, "mask": window}, scene
+        return {"x": scene, "mask": some_mask(photo.shape[-1], rng)[None]}, scene
 
 
 def luminance(rgb: Tensor) -> Tensor:

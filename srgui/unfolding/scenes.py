@@ -1,4 +1,4 @@
-"""Spectral scenes: real ones from .mat files, the mask of the benchmark, and scenes synthesised from photographs.
+"""Spectral scenes: real ones from .mat files, scenes synthesised from photographs, and the mask they are seen through.
 
 No public scene comes with srgui, so scenes are painted: a photograph's linear RGB weighs three smooth reflectance spectra that
 are drawn per scene; up to four more smooth spectra are added where its chroma has certain values, so that a scene is of higher
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from srgui.errors import InputError
-from srgui.unfolding.kernels import FOLDER
 from srgui.unfolding.physics.cassi import BANDS
 
 NANOMETRES = np.linspace(450, 650, BANDS)  # the span of CAVE and KAIST as CASSI networks use it
@@ -27,11 +27,19 @@ _KEYS = ("img", "data_slice", "data", "cube", "HSI", "ref", "img_expand")
 
 
 @cache
-def benchmark_mask() -> Tensor:
-    """(256, 256) float32 in [0, 1]: the mask that TSA-Net and its followers simulate with, to three digits."""
-    from safetensors.torch import load_file
+def coded_aperture() -> Tensor:
+    """(256, 256) float32 of 0 and 1, about half of each at random and always the same: the mask where none is given."""
+    words = np.random.PCG64(0).random_raw(256 * 256 // 64)
+    return torch.from_numpy(np.unpackbits(words.astype("<u8").view(np.uint8)).reshape(256, 256)).float()
 
-    return load_file(FOLDER / "cassi_mask.safetensors")["mask"].float()
+
+def some_mask(side: int, rng: np.random.Generator) -> Tensor:
+    """(side, side): a window of :func:`coded_aperture`, half of the time softened, as real ones are by their optics."""
+    mask = coded_aperture()
+    top, left = (int(rng.integers(length - side + 1)) for length in mask.shape)
+    window = mask[top : top + side, left : left + side]
+    soft = F.avg_pool2d(window[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    return torch.lerp(window, soft, max(0.0, float(rng.uniform(-1, 1))))
 
 
 def paint(photo: np.ndarray, rng: np.random.Generator, bands: np.ndarray = NANOMETRES) -> Tensor:

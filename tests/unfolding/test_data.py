@@ -19,7 +19,7 @@ from srgui.unfolding.kernels import as_kernel, find_kernel, the_twelve
 from srgui.unfolding.physics import BlurDownsample, Cassi
 from srgui.unfolding.principal import principal_rows
 from srgui.unfolding.samples import make_samples
-from srgui.unfolding.scenes import NANOMETRES, benchmark_mask, paint, pseudo_colour, read_mask, read_scene
+from srgui.unfolding.scenes import NANOMETRES, coded_aperture, paint, pseudo_colour, read_mask, read_scene, some_mask
 
 
 def test_the_twelve_kernels_are_those_of_the_papers() -> None:
@@ -105,10 +105,7 @@ def test_scenes_are_read_in_both_layouts(tmp_path: Path) -> None:
 
 
 def test_masks(tmp_path: Path) -> None:
-    mask = benchmark_mask()
-    assert mask.shape == (256, 256)
-    assert 0 <= mask.min() < 0.1
-    assert mask.max() == 1
+    mask = coded_aperture()
     savemat(tmp_path / "m.mat", {"mask": mask.numpy()})
     np.save(tmp_path / "m.npy", mask.numpy())
     assert torch.equal(read_mask(tmp_path / "m.mat"), mask)
@@ -187,5 +184,20 @@ def test_rounding_a_measurement_counts_as_noise() -> None:
     assert float(error.square().mean().sqrt()) == pytest.approx(float(rounded.given["sigma"]), rel=0.1)
 
 
-def test_the_benchmarks_mask_lets_light_through_everywhere() -> None:
-    assert Cassi(benchmark_mask()).diagonal.min() > 0
+def test_the_coded_aperture_is_the_same_everywhere_and_half_open() -> None:
+    mask = coded_aperture()
+    assert mask.shape == (256, 256)
+    assert set(mask.unique().tolist()) == {0, 1}
+    assert mask[0, :16].tolist() == [0, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 1, 0]
+    assert float(mask.mean()) == pytest.approx(0.5, abs=0.01)
+    # every pixel that some twenty bands may reach gets light
+    assert Cassi(mask).diagonal[..., 40:-40].min() > 0
+
+
+def test_masks_to_train_with_are_sharp_and_soft() -> None:
+    masks = [some_mask(32, np.random.default_rng(seed)) for seed in range(20)]
+    assert {mask.shape for mask in masks} == {(32, 32)}
+    assert all(mask.min() >= 0 and mask.max() <= 1 for mask in masks)
+    sharp = [bool(((mask == 0) | (mask == 1)).all()) for mask in masks]
+    assert any(sharp)
+    assert not all(sharp)
