@@ -19,6 +19,7 @@ from srgui.unfolding.design import Design, read_design
 from srgui.unfolding.network import Unfolding
 
 FAMILY = "lorun"
+UNKNOWN = "unknown"  # the setting of networks that are not told the kernel
 BACKBONE = "backbone"  # the part with the denoiser; the others are settings: LoRA sets and physics
 
 
@@ -61,7 +62,9 @@ def settings(card: Card) -> dict[str, Setting]:
 
 
 def setting_of(design: Design) -> str:
-    """The name of a network's setting: the ratio of CS in percent, else the task."""
+    """The name of a network's setting: the ratio of CS in percent, ``unknown`` where the operator is, else the task."""
+    if design.step == "learned":
+        return UNKNOWN
     return f"{design.ratio:g}" if design.task == "cs" else design.task
 
 

@@ -236,6 +236,34 @@ def test_lora_sets_save_what_a_frozen_denoiser_would_keep() -> None:
     assert activations(block, 1, given, given["x"]) > 0
 
 
+def test_an_unknown_kernel_is_a_setting_beside_the_known_one_on_the_same_backbone(
+    make_order: Callable[..., Order], computer: Accelerator, tmp_path: Path, photos: Path
+) -> None:
+    network, phases = learn(make_order(), Run(), silent, computer)
+    publish(tmp_path / "out", "mine", network, phases)
+    order = replace(make_order(step="learned", rank="50%"), backbone=trained_backbone(tmp_path / "work"))
+    blind, phases = learn(order, Run(), silent, computer)
+    folder = publish(tmp_path / "out", "mine", blind, phases)
+    card = read_card(folder)
+    assert list(settings(card)) == ["sr", "unknown"]
+    assert card.network["settings"] == {"unknown": {"step": "learned", "rank": "50%"}}
+    assert load(card).design == make_order().design
+    assert load(card, "unknown").design == order.design
+    call = ["unfold", "evaluate", str(photos), "--limit", "1", "--model", str(folder), "--kernels", "K3", "--unknown"]
+    done = CliRunner().invoke(app, [*call, "--json", str(tmp_path / "blind.json")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "blind.json").read_text())["settings"]["unknown"]
+
+
+def test_a_metric_that_is_not_measured_is_refused(make_order: Callable[..., Order], computer: Accelerator) -> None:
+    order = make_order()
+    for phase in (1, 2):
+        changes = {**order.changes, phase: {**order.changes[phase], "metric": "psnr_y"}}
+        with pytest.raises(InputError, match="metric = 'psnr_y' is not measured"):
+            learn(replace(order, changes=changes), Run(), silent, computer)
+        assert not order.folder.exists()
+
+
 def test_commands(photos: Path, tmp_path: Path, published: Path) -> None:
     runner, out = CliRunner(), tmp_path / "numbers.json"
     call = ["unfold", "evaluate", str(photos), "--limit", "1", "--model", str(published), "--scale", "4", "--kernels", "K2,K11"]
