@@ -50,8 +50,7 @@ def train(
     order = Order(plan, data, out, changes, given, workers)
     with progress_bar() as run, stopping(run):
         network, phases = learn(order, run, _tell, Accelerator(cpu=True))
-    place = publish(out, name, network, phases)
-    print(place)
+    print(publish(out / "model", name, network, phases))
 
 
 @app.command()
@@ -114,7 +113,7 @@ def compare(
     kernels: Annotated[str, typer.Option(help="sr: kernels to measure with.")] = "all",
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on the first so many pictures only.")] = None,
 ) -> None:
-    """One denoiser, one per stage, and one with LoRA sets, for an equal number of steps: report.md and report.json.
+    """One denoiser, one per stage, and one with LoRA sets, for an equal number of steps: report.md, report.json and models/.
 
     The same command goes on where it was stopped.
     """

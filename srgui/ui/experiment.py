@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,12 @@ from torch.nn import functional as F
 
 from srgui.errors import InputError
 from srgui.images import Picture, read_picture, to_samples, to_tensor
+from srgui.models.cards import Card
 from srgui.protocol import RestorerInfo, Run, Source
 from srgui.unfolding.baselines import bicubic, tikhonov
 from srgui.unfolding.design import Design
 from srgui.unfolding.evaluation import cropped
-from srgui.unfolding.files import find, load
+from srgui.unfolding.files import UNKNOWN, design_of, find, load, scan, settings
 from srgui.unfolding.judge import Example, measure, shown, sr_example
 from srgui.unfolding.kernels import as_kernel, find_kernel
 from srgui.unfolding.network import Unfolding, count
@@ -41,10 +43,11 @@ class Asked:
     """What is to be tried.
 
     Attributes:
-        kernel: K1 to K12, a file, or what was drawn (h, w); None for a camera's blur.
+        kernel: K1 to K12, a file, or what was drawn (h, w); None where nobody needs to know it.
         real: the picture is an LR picture as it is, and nothing is simulated (SR).
         sigma: noise of a simulated LR picture, in units of 1/255.
-        setting: of the network, such as the ratio of CS in percent.
+        setting: of the network: the ratio of CS in percent; ``unknown`` where it is not told the kernel and the noise (SR).
+        model: id of the network; None for the one of the task that comes with srgui.
         mask: a file; None for the one that comes with srgui (CASSI).
         bare: leave the LoRA sets off.
     """
@@ -58,6 +61,16 @@ class Asked:
     setting: str | None = None
     mask: Path | None = None
     bare: bool = False
+    model: str | None = None
+
+    @property
+    def card(self) -> Card:
+        """Of the network.
+
+        Raises:
+            ModelError: there is none.
+        """
+        return find(self.model or f"srgui-lorun-{self.task}")
 
 
 @dataclass
@@ -65,9 +78,12 @@ class Experiment:
     """What came of it.
 
     Attributes:
+        network, title: what the network is called, and its card's title.
         truth: (1, C, H, W), None for a real LR picture.
         stages: where the solver starts, and the picture after each stage: (1, C, H, W), not clipped.
         psnr: of ``stages``, in the task's protocol; empty without a truth.
+        ssim: of the result, likewise; None without a truth.
+        seconds: that the stages took.
         beside: PSNR of what needs no training.
         measurement: (H, W, 3) uint8, to be looked at.
     """
@@ -75,12 +91,16 @@ class Experiment:
     asked: Asked
     design: Design
     name: str
+    network: str
     truth: Tensor | None
     stages: list[Tensor]
     measurement: np.ndarray
+    seconds: float
     psnr: list[float] = field(default_factory=list)
+    ssim: float | None = None
     beside: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    title: str = ""
 
     def picture(self, stage: int, band: int = 0) -> Picture:
         """A stage as colours, or one ``band`` of a scene from 1 on as grey."""
@@ -98,7 +118,8 @@ def experiment(asked: Asked, run: Run) -> Experiment:
         ModelError: there are no weights for the task.
         Cancelled: the run was.
     """
-    network = _network(asked.task, asked.setting, asked.bare)
+    card = asked.card
+    network = _network(card.id, asked.setting, asked.bare)
     notices: list[str] = []
     if asked.real:
         source, truth, given, border = _real(asked, notices), None, dict[str, Tensor](), 0
@@ -108,21 +129,51 @@ def experiment(asked: Asked, run: Run) -> Experiment:
         source = Source(given["y"], {"given": given})
     restorer = LorunRestorer(network, RestorerInfo("lab", "Lab", "lorun", asked.scale, ""))
     prepared = restorer.prepare(source, run)
+    begun = time.perf_counter()
     try:
         stages = [picture.clone() for picture in prepared.outputs(run)]
     finally:
         prepared.close()
+    seconds = time.perf_counter() - begun
+    name = f"{card.id}, {UNKNOWN} kernel" if asked.setting == UNKNOWN else card.id
+    seen = _measurement(asked.task, source.lr)
+    found = Experiment(asked, network.design, asked.picture.name, name, truth, stages, seen, seconds, notices=notices)
+    found.title = card.title
     if truth is not None:
-        height, width = truth.shape[-2:]
-        stages = [stage[..., :height, :width] for stage in stages]
-    found = Experiment(asked, network.design, asked.picture.name, truth, stages, _measurement(asked.task, source.lr))
-    found.notices = notices
-    if truth is not None:
-        found.psnr = [_psnr(asked.task, stage, truth, border) for stage in stages]
-        if asked.task == "sr":
-            rivals: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]] = {"bicubic": bicubic, "Tikhonov": tikhonov}
-            found.beside = {name: _psnr("sr", make(given), truth, border) for name, make in rivals.items()}
+        _measure(found, truth, given, border)
     return found
+
+
+def _measure(found: Experiment, truth: Tensor, given: Mapping[str, Tensor], border: int) -> None:
+    task, (height, width) = found.asked.task, truth.shape[-2:]
+    found.stages = [stage[..., :height, :width] for stage in found.stages]
+    found.psnr = [_psnr(task, stage, truth, border) for stage in found.stages]
+    found.ssim = measure(task, found.stages[-1], truth, border)["ssim"]
+    if task == "sr":
+        # the closed form would be told what the network is not
+        told = {} if found.asked.setting == UNKNOWN else {"Tikhonov": tikhonov}
+        found.beside = {name: _psnr(task, make(given), truth, border) for name, make in {"bicubic": bicubic, **told}.items()}
+
+
+def alternatives(asked: Asked) -> list[Asked]:
+    """What is asked, of every network at hand that can take that measurement, whole: the one asked for first.
+
+    Where the kernel is known it may also be kept from a network. A ratio of CS is the same measurement for networks that have
+    the same matrix; each measures with its own.
+
+    Raises:
+        InputError: the setting has no weights.
+        ModelError: there are no weights for the task.
+    """
+    wanted, cards = design_of(asked.card, asked.setting), {asked.card.id: asked.card, **scan()[0]}
+    designs = {(name, setting): design_of(card, setting) for name, card in cards.items() for setting in settings(card)}
+    fitting = [key for key, design in designs.items() if _fits(wanted, design)]
+    return [replace(asked, model=model, setting=setting, bare=False) for model, setting in fitting]
+
+
+def _fits(wanted: Design, other: Design) -> bool:
+    told = wanted.step != "learned" or other.step == "learned"
+    return (wanted.task, wanted.ratio, wanted.bands) == (other.task, other.ratio, other.bands) and told
 
 
 def spectrum(found: Experiment, stage: int, row: int, column: int) -> tuple[list[float], list[float] | None]:
@@ -139,9 +190,9 @@ def parameters(design: Design) -> dict[str, int]:
     return {sharing: count(design.but(sharing=sharing)).total for sharing in ("single", "block", "lorun")}
 
 
-@lru_cache(maxsize=8)
-def _network(task: Task, setting: str | None, bare: bool) -> Unfolding:
-    network = load(find(f"srgui-lorun-{task}"), setting)
+@lru_cache(maxsize=16)
+def _network(model: str, setting: str | None, bare: bool) -> Unfolding:
+    network = load(find(model), setting)
     if not bare:
         return network
     alone = Unfolding(network.design.but(sharing="single"))
@@ -150,7 +201,7 @@ def _network(task: Task, setting: str | None, bare: bool) -> Unfolding:
 
 
 def _psnr(task: Task, picture: Tensor, truth: Tensor, border: int) -> float:
-    value = measure(task, picture, truth, border)["psnr"]
+    value = measure(task, picture, truth, border, similarity=False)["psnr"]
     return math.nan if value is None else value
 
 

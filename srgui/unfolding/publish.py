@@ -32,15 +32,14 @@ def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str,
     }
 
 
-def publish(out: Path, name: str, network: Unfolding, phases: Sequence[Phase]) -> Path:
-    """Write ``out/model`` with the weights in float16 and the card; returns that folder.
+def publish(folder: Path, name: str, network: Unfolding, phases: Sequence[Phase]) -> Path:
+    """Write the weights in float16 and the card into ``folder``, and return it.
 
     Where another setting of the same backbone lies there already, this one comes beside it.
 
     Raises:
         OutputError: it cannot be written.
     """
-    folder = out / "model"
     card = card_of(name, network, phases)
     if (folder / "card.json").is_file():
         card = _joined(json.loads((folder / "card.json").read_text(encoding="utf-8")), card, setting_of(network.design))
