@@ -21,12 +21,11 @@ from srgui.models.cards import Card
 from srgui.protocol import RestorerInfo, Run, Source
 from srgui.unfolding.baselines import bicubic, tikhonov
 from srgui.unfolding.design import Design
-from srgui.unfolding.evaluation import cropped
 from srgui.unfolding.files import UNKNOWN, design_of, find, load, scan, settings
 from srgui.unfolding.judge import Example, measure, shown, sr_example
 from srgui.unfolding.kernels import as_kernel, find_kernel
 from srgui.unfolding.network import Unfolding, count
-from srgui.unfolding.physics import Cassi
+from srgui.unfolding.physics import BlurDownsample, Cassi
 from srgui.unfolding.physics.sensing import BLOCK
 from srgui.unfolding.restorer import LorunRestorer, camera_kernel, colours
 from srgui.unfolding.samples import luminance
@@ -35,6 +34,7 @@ from srgui.unfolding.sensing import CsSensing
 
 Task = Literal["sr", "cs", "cassi"]
 SIDE = 512  # pixels of the middle of a picture that are used: an experiment, not a long job
+_LEAST = 16  # pixels on a side, besides a border that is not measured
 _MULTIPLE = 8
 
 
@@ -213,13 +213,18 @@ def _kernel(asked: Asked, notices: list[str]) -> Tensor:
     return found
 
 
-def _middle(picture: Picture, side: int, multiple: int, notices: list[str]) -> np.ndarray:
-    """The middle of a picture, (H, W, 3) uint8, sides of at most ``side`` and multiples."""
+def _middle(picture: Picture, side: int, multiple: int, notices: list[str], border: int = 0) -> np.ndarray:
+    """The middle of a picture, (H, W, 3) uint8, sides of at most ``side`` and multiples.
+
+    Raises:
+        InputError: without ``border`` on every side too little would be left.
+    """
     samples = picture.as_uint8()
     height, width = (min(side, length) // multiple * multiple for length in samples.shape[:2])
     name = picture.path.name if picture.path else "the picture"
-    if not height or not width:
-        raise InputError(f"{name} has {samples.shape[1]} x {samples.shape[0]} pixels; give at least {multiple} x {multiple}")
+    least = math.ceil((_LEAST + 2 * border) / multiple) * multiple
+    if min(height, width) < least:
+        raise InputError(f"{name} has {samples.shape[1]} x {samples.shape[0]} pixels; give at least {least} x {least}")
     if (height, width) != samples.shape[:2]:
         notices.append(f"{name}: the middle {width} x {height} of {samples.shape[1]} x {samples.shape[0]} pixels")
     top, left = (samples.shape[0] - height) // 2, (samples.shape[1] - width) // 2
@@ -230,11 +235,15 @@ def _real(asked: Asked, notices: list[str]) -> Source:
     if asked.task != "sr":
         raise InputError("a real measurement can be given for super-resolution only; simulate this one")
     lr = to_tensor(_middle(read_picture(asked.picture), SIDE // asked.scale, 1, notices))
-    return Source(lr, {"kernel": _kernel(asked, notices), "sf": asked.scale, "sigma": asked.sigma / 255})
+    kernel = _kernel(asked, notices)
+    # for what it refuses: continued by reflection, the picture itself would take any kernel
+    BlurDownsample(kernel, asked.scale, (lr.shape[-2] * asked.scale, lr.shape[-1] * asked.scale))
+    return Source(lr, {"kernel": kernel, "sf": asked.scale, "sigma": asked.sigma / 255})
 
 
 def _sr(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
-    hr = to_tensor(_middle(read_picture(asked.picture), SIDE, math.lcm(asked.scale, _MULTIPLE), notices))
+    multiple, border = math.lcm(asked.scale, _MULTIPLE), asked.scale**2
+    hr = to_tensor(_middle(read_picture(asked.picture), SIDE, multiple, notices, border))
     return sr_example(hr, _kernel(asked, notices), asked.scale, asked.picture.name, asked.sigma / 255)
 
 
@@ -257,10 +266,12 @@ def _cassi(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
         scene = paint(read_picture(asked.picture).as_uint8(), np.random.default_rng(0))[None]
         notices.append("the spectra of this photograph are made up, by the recipe on the card")
     rows, cols = (min(a, b) // _MULTIPLE * _MULTIPLE for a, b in zip(scene.shape[-2:], (height, width), strict=True))
-    if not rows or not cols:
-        raise InputError(f"{asked.picture.name} is smaller than {_MULTIPLE} x {_MULTIPLE} pixels; give a larger scene")
-    scene, _ = cropped(_centre(scene, rows, cols), 1, asked.picture.name)
-    mask = _centre(mask[None, None], rows, cols)
+    sizes = f"the scene has {scene.shape[-1]} x {scene.shape[-2]} pixels and the mask {width} x {height}"
+    if min(rows, cols) < _LEAST:
+        raise InputError(f"{sizes}; both must have at least {_LEAST} x {_LEAST}")
+    if {tuple(scene.shape[-2:]), (height, width)} != {(rows, cols)}:
+        notices.append(f"{sizes}: the middle {cols} x {rows} of both is used")
+    scene, mask = _centre(scene, rows, cols), _centre(mask[None, None], rows, cols)
     return Example(asked.picture.name, {"y": Cassi(mask, network.design.bands).A(scene), "mask": mask}, scene)
 
 

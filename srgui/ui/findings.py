@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -26,10 +27,16 @@ def stages_html(found: Experiment) -> str:
     if not found.psnr:
         return ""
     points = [(float(stage), value) for stage, value in enumerate(found.psnr)]
-    beside = ", ".join(f"{name} {value:.2f} dB" for name, value in found.beside.items())
-    dashed = next(reversed(found.beside), None)
-    title = f"PSNR after each stage: {found.psnr[-1]:.2f} dB" + (f" ({beside}; dashed: {dashed})" if dashed else "")
-    return curve_html(Curve(title, "dB", points, len(points) - 1, base=found.beside.get(dashed or ""), axis="stages"))
+    beside = ", ".join(f"{name} {_decibels(value)}" for name, value in found.beside.items())
+    dashed, base = next(reversed(found.beside.items()), ("", math.inf))
+    known = math.isfinite(base)
+    title = f"PSNR after each stage: {_decibels(found.psnr[-1])}"
+    title += f" ({beside}{f'; dashed: {dashed}' if known else ''})" if beside else ""
+    return curve_html(Curve(title, "dB", points, len(points) - 1, base=base if known else None, axis="stages"))
+
+
+def _decibels(value: float) -> str:
+    return f"{value:.2f} dB" if math.isfinite(value) else "exact"
 
 
 def measurement_html(found: Experiment) -> str:
@@ -68,7 +75,7 @@ def compared_html(found: Sequence[Experiment]) -> str:
     rows = []
     for one in found:
         counts = parameters(one.design)
-        scores = ("–", "–") if one.ssim is None else (f"{one.psnr[-1]:.2f} dB", f"{one.ssim:.4f}")
+        scores = ("–", "–") if one.ssim is None else (_decibels(one.psnr[-1]), f"{one.ssim:.4f}")
         share = f"{counts[one.design.sharing] / counts['block']:.0%}"
         cells = [*scores, _SHARING[one.design.sharing], f"{counts[one.design.sharing]:,}", share, f"{one.seconds:.1f}"]
         rows.append((one.network, one.title, cells, False))

@@ -33,6 +33,7 @@ _ABOUT = {
     "cassi": "A coded mask and a prism put 28 colours into one grey snapshot (CASSI). The spectra of photographs are made up.",
 }
 _NOTHING = "<strong>Nothing is reconstructed yet</strong><span>Choose a picture, and press Reconstruct</span>"
+_ALONE = "no other network for this is here (python -m srgui models add FOLDER takes one that unfold train or compare left)"
 _FILE, _DRAWN = "file", "drawn"
 _KINDS = ["Gaussian"] * 4 + ["tilted Gaussian"] * 4 + ["motion"] * 4
 _KERNELS = [
@@ -111,7 +112,7 @@ def _controls() -> _Form:
         )
         kernel = gr.Dropdown(_KERNELS, value="K1", label="Blur kernel", elem_id="lab-kernel")
         seen = gr.HTML(kernel_html("K1"), elem_id="lab-kernel-seen")
-        own = gr.File(label="Kernel", file_types=[".npy", ".txt", ".csv", *SUFFIXES], height=100, visible=False, elem_id="lab-own")
+        own = gr.File(label="Kernel", file_types=[".npy", ".txt", ".csv", *SUFFIXES], height=130, visible=False, elem_id="lab-own")
         drawn = gr.Sketchpad(
             label="Draw the kernel, black on white",
             canvas_size=(_SIDE * 10, _SIDE * 10),
@@ -126,7 +127,7 @@ def _controls() -> _Form:
     mask = gr.File(
         label="Mask of your own (.mat, .npy, picture)",
         file_types=[".mat", ".npy", *SUFFIXES],
-        height=100,
+        height=130,
         visible=False,
         elem_id="lab-mask",
     )
@@ -223,11 +224,19 @@ def _start(sessions: Sessions, session: str, *controls: Any, every: bool) -> Ite
                 if isinstance(told, Status):
                     yield status_html(told), *rest
                 else:
-                    yield status_html(_done(told)), *_shown(sessions, session, told)
+                    yield status_html(_done(told, every)), *_shown(sessions, session, told)
     except Cancelled:
         yield status_html(Status("Cancelled.", finished=True)), *rest
     except SrguiError as error:
-        yield status_html(Status(str(error)), error=True), *rest
+        yield status_html(Status(_said(error, _Form(*controls))), error=True), *rest
+
+
+def _said(error: SrguiError, form: _Form) -> str:
+    """What went wrong, with files called as the visitor called them, not by where they were uploaded to."""
+    text = str(error)
+    for file in (form.picture, form.own, form.mask):
+        text = text.replace(file, Path(file).name) if file else text
+    return text
 
 
 def _asked(form: _Form) -> Asked:
@@ -286,10 +295,11 @@ def _run(asked: Asked, every: bool, run: Run) -> Iterator[Status | list[Experime
     yield from stream(work, run)
 
 
-def _done(found: Sequence[Experiment]) -> Status:
+def _done(found: Sequence[Experiment], every: bool) -> Status:
     notices = list(dict.fromkeys(notice for one in found for notice in one.notices))
-    many = f"{len(found)} networks" if len(found) > 1 else f"{len(found[0].stages) - 1} stages"
-    return Status("; ".join([f"Done: {many}", *notices]) + ".", finished=True)
+    done = f"Done: {len(found)} networks" if len(found) > 1 else f"Done: {len(found[0].stages) - 1} stages"
+    alone = [_ALONE] if every and len(found) == 1 else []
+    return Status("; ".join([done, *alone, *notices]) + ".", finished=True)
 
 
 def _shown(sessions: Sessions, session: str, found: Sequence[Experiment]) -> tuple[Any, ...]:
@@ -307,7 +317,7 @@ def _shown(sessions: Sessions, session: str, found: Sequence[Experiment]) -> tup
         measurement_html(first),
         gr.update(visible=scenes),
         first.picture(last).rgb if scenes else None,
-        "<p>Click the picture.</p>" if scenes else "",
+        spectrum_html(first, last, first.stages[0].shape[-2] // 2, first.stages[0].shape[-1] // 2) if scenes else "",
         compared_html(found) if many else parameters_html(first.design),
     )
 
