@@ -260,18 +260,21 @@ def _cs(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
 def _cassi(asked: Asked, network: Unfolding, notices: list[str]) -> Example:
     mask = benchmark_mask() if asked.mask is None else read_mask(asked.mask)
     height, width = mask.shape
-    if asked.picture.suffix.lower() == ".mat":
-        scene = read_scene(asked.picture, network.design.bands)
-    else:
-        scene = paint(read_picture(asked.picture).as_uint8(), np.random.default_rng(0))[None]
-        notices.append("the spectra of this photograph are made up, by the recipe on the card")
-    rows, cols = (min(a, b) // _MULTIPLE * _MULTIPLE for a, b in zip(scene.shape[-2:], (height, width), strict=True))
-    sizes = f"the scene has {scene.shape[-1]} x {scene.shape[-2]} pixels and the mask {width} x {height}"
+    given: Tensor = (
+        read_scene(asked.picture, network.design.bands)
+        if asked.picture.suffix.lower() == ".mat"
+        else torch.from_numpy(read_picture(asked.picture).as_uint8().transpose(2, 0, 1).copy())[None]
+    )
+    rows, cols = (min(a, b) // _MULTIPLE * _MULTIPLE for a, b in zip(given.shape[-2:], (height, width), strict=True))
+    sizes = f"the scene has {given.shape[-1]} x {given.shape[-2]} pixels and the mask {width} x {height}"
     if min(rows, cols) < _LEAST:
         raise InputError(f"{sizes}; both must have at least {_LEAST} x {_LEAST}")
-    if {tuple(scene.shape[-2:]), (height, width)} != {(rows, cols)}:
+    if {tuple(given.shape[-2:]), (height, width)} != {(rows, cols)}:
         notices.append(f"{sizes}: the middle {cols} x {rows} of both is used")
-    scene, mask = _centre(scene, rows, cols), _centre(mask[None, None], rows, cols)
+    scene, mask = _centre(given, rows, cols), _centre(mask[None, None], rows, cols)
+    if scene.dtype == torch.uint8:  # only the middle of a photograph is painted: 28 bands of a whole one take gigabytes
+        scene = paint(scene[0].permute(1, 2, 0).numpy(), np.random.default_rng(0))[None]
+        notices.append("the spectra of this photograph are made up, by the recipe on the card")
     return Example(asked.picture.name, {"y": Cassi(mask, network.design.bands).A(scene), "mask": mask}, scene)
 
 
