@@ -110,8 +110,8 @@ def _controls() -> _Form:
         unknown = gr.Checkbox(
             False, label="The blur is unknown", info="The network is not told the kernel and the noise.", elem_id="lab-unknown"
         )
-        kernel = gr.Dropdown(_KERNELS, value="K1", label="Blur kernel", elem_id="lab-kernel")
-        seen = gr.HTML(kernel_html("K1"), elem_id="lab-kernel-seen")
+        kernel = gr.Dropdown(_KERNELS, value="K3", label="Blur kernel", elem_id="lab-kernel")
+        seen = gr.HTML(kernel_html("K3"), elem_id="lab-kernel-seen")
         own = gr.File(label="Kernel", file_types=[".npy", ".txt", ".csv", *SUFFIXES], height=130, visible=False, elem_id="lab-own")
         drawn = gr.Sketchpad(
             label="Draw the kernel, black on white",
