@@ -111,9 +111,9 @@ def open_network(model: str) -> tuple[Card, Network]:
 
 def _found(model: str) -> Card:
     """Unfolding networks have a catalogue of their own: most take no picture, and all want more than one."""
-    from srgui.unfolding.files import shipped
+    from srgui.unfolding.files import scan
 
-    return shipped().get(model) or find_card(model)
+    return scan()[0].get(model) or find_card(model)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 // Page-wide behaviour: paste or drop a picture anywhere, and a switch between the light and the dark look.
 
-const OWN_DROP_ZONES = "#pictures, #hr, #weights, #train-pictures, #adapter-file";
+const OWN_DROP_ZONES = "#pictures, #hr, #weights, #train-pictures, #adapter-file, #lab-picture, #lab-own, #lab-mask, #lab-drawn";
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // Where pictures go that are dropped anywhere or pasted: into the form of the tab that is open.
 function dropBox() {
-  return [...document.querySelectorAll("#pictures, #train-pictures")].find((box) => box.offsetParent);
+  return [...document.querySelectorAll("#pictures, #train-pictures, #lab-picture")].find((box) => box.offsetParent);
 }
 
 // Put `files` in the place of the pictures that are there.
@@ -41,7 +41,17 @@ async function again() {
   if (wish === wishes) button("start").click();
 }
 
+// Examples are pictures without words: name their buttons after their files.
+function nameExamples() {
+  for (const button of document.querySelectorAll(".gallery-item:not([aria-label])")) {
+    const file = button.querySelector("img")?.src.split("/").pop();
+    if (file) button.setAttribute("aria-label", `Example: ${decodeURIComponent(file).replace(/\.\w+$/, "")}`);
+  }
+}
+
 function listen() {
+  new MutationObserver(nameExamples).observe(document.body, { childList: true, subtree: true });
+  nameExamples();
   document.addEventListener("change", (event) => {
     if (event.target.closest("#strengths")) again();
   });

@@ -67,9 +67,15 @@ def models_download(models: list[str]) -> None:
 
 @app.command("add")
 def models_add(
-    file: Path, name: Annotated[str | None, typer.Option(help="Id to give it; by default the file's name.")] = None
+    file: Annotated[Path, typer.Argument(help="A weight file, or a folder with an unfolding network.")],
+    name: Annotated[str | None, typer.Option(help="Id to give it; by default the file's name.")] = None,
 ) -> None:
-    """Copy a weight file of any architecture spandrel knows into your models folder."""
+    """Copy a weight file of any architecture spandrel knows, or the folder of an unfolding network, to your own."""
+    if file.is_dir():
+        from srgui.unfolding.files import add
+
+        print(f"{add(file, name).id} is ready: on the Lab, and for unfold evaluate --model")
+        return
     from srgui.models.download import add_model
 
     card = add_model(file, name)

@@ -50,8 +50,7 @@ def train(
     order = Order(plan, data, out, changes, given, workers)
     with progress_bar() as run, stopping(run):
         network, phases = learn(order, run, _tell, Accelerator(cpu=True))
-    place = publish(out, name, network, phases)
-    print(place)
+    print(publish(out / "model", name, network, phases))
 
 
 @app.command()
@@ -62,6 +61,7 @@ def evaluate(
     kernels: Annotated[str, typer.Option(help="sr: K1 to K12 or files of kernels, separated by commas, or all.")] = "all",
     sigma: Annotated[float, typer.Option(min=0, max=50, help="sr: noise of the LR pictures, in units of 1/255.")] = 0.0,
     bits: Annotated[int, typer.Option(min=0, max=16, help="sr: round the LR pictures to so many bits; 0 does not.")] = 0,
+    unknown: Annotated[bool, typer.Option("--unknown", help="sr: do not tell the network the kernel and the noise.")] = False,
     ratio: Annotated[float, typer.Option(help="cs: measurements per pixel, percent.")] = 25.0,
     mask: Annotated[Path | None, typer.Option(help="cassi: .mat, .npy or grey picture; by default a random one.")] = None,
     gap_tv: Annotated[bool, typer.Option("--gap-tv", help="cassi: run GAP-TV beside it, a minute per scene.")] = False,
@@ -72,12 +72,12 @@ def evaluate(
     """Measure a network in its task's own protocol, stage by stage, beside what needs no training."""
     from srgui.unfolding.evaluation import Request
     from srgui.unfolding.evaluation import evaluate as measure
-    from srgui.unfolding.files import find, load
+    from srgui.unfolding.files import UNKNOWN, find, load
     from srgui.unfolding.kernels import NAMES
     from srgui.unfolding.scenes import read_mask
 
     card = find(model or f"srgui-lorun-{task}")
-    network = load(card, f"{ratio:g}" if task == "cs" else task)
+    network = load(card, f"{ratio:g}" if task == "cs" else UNKNOWN if task == "sr" and unknown else task)
     if network.design.task != task:
         raise InputError(f"{card.id} is for {network.design.task}, not for {task!r}; leave --model out, or give another")
     chosen = NAMES if kernels == "all" else tuple(kernels.split(","))
@@ -86,7 +86,9 @@ def evaluate(
     with progress_bar() as run, stopping(run):
         found = measure(network, request, run)
     settings = {"model": card.id, "task": task, "sigma": sigma, "bits": bits, "seed": request.seed}
-    settings |= {"scale": scale, "kernels": list(chosen)} if task == "sr" else {"ratio": ratio} if task == "cs" else {}
+    settings |= (
+        {"scale": scale, "kernels": list(chosen), "unknown": unknown} if task == "sr" else {"ratio": ratio} if task == "cs" else {}
+    )
     for notice in found["notices"]:
         print(notice)
     for name, scores in {card.id: found["mean"], **found["baselines"]}.items():
@@ -111,7 +113,7 @@ def compare(
     kernels: Annotated[str, typer.Option(help="sr: kernels to measure with.")] = "all",
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on the first so many pictures only.")] = None,
 ) -> None:
-    """One denoiser, one per stage, and one with LoRA sets, for an equal number of steps: report.md and report.json.
+    """One denoiser, one per stage, and one with LoRA sets, for an equal number of steps: report.md, report.json and models/.
 
     The same command goes on where it was stopped.
     """

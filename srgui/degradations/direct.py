@@ -24,8 +24,11 @@ _VARIANCE = (0.6, 12.0)
 
 def draw_kernel(rng: np.random.Generator) -> np.ndarray:
     """A (25, 25) motion or Gaussian kernel, each in half of the draws."""
-    if rng.random() < 0.5:
-        return motion_kernel(SIZE, rng)
+    return motion_kernel(SIZE, rng) if rng.random() < 0.5 else draw_gaussian(rng)
+
+
+def draw_gaussian(rng: np.random.Generator) -> np.ndarray:
+    """A (25, 25) Gaussian kernel, its eigen-variances U[0.6, 12] and its angle drawn."""
     sigma_x, sigma_y = (sqrt(rng.uniform(*_VARIANCE)) for _ in range(2))
     return kernels.gaussian(SIZE, kernels.Ellipse(sigma_x, sigma_y, rng.uniform(0, pi)))
 

@@ -48,7 +48,8 @@ class Recipe:
     ``epochs`` over the pictures where that is not 0.
 
     When to stop: every ``validate_every`` steps ``metric`` is measured on ``held_out`` pictures (0: about 15% of them); the
-    best weights are kept, and after ``patience`` measurements without a better one training ends (0: never early).
+    best weights are kept, and after ``patience`` measurements without a better one training ends (0: never early). ``psnr_y``
+    is on Y, ``psnr`` over RGB or, for unfolding networks, in their task's protocol.
     """
 
     method: Literal["lora", "full"] = "lora"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srgui.device import autocast
 from srgui.images import to_tensor
-from srgui.metrics import Lpips, Scores, round_to_8bit, score
+from srgui.metrics import Lpips, Scores, psnr, round_to_8bit, score
 from srgui.models.network import Network
 from srgui.training.pairs import Pair
 
@@ -31,6 +31,8 @@ class Watched:
 
 class Validation:
     """Measures networks on held-out pairs: PSNR and SSIM on Y with a border of the scale cropped, and LPIPS where it is to be had.
+
+    ``psnr``, which a recipe may choose as its metric, is over RGB with the same border.
 
     Args:
         lpips: None leaves it out.
@@ -52,7 +54,9 @@ class Validation:
                 sr = network(picture.lr.to(network.device))
             # Not an inference tensor: the scores are computed outside, and samples are kept.
             results.append(round_to_8bit(sr.float()).cpu().clone())
-            scores.append(score(results[-1], picture.hr, self.scale, self.lpips))
+            found = score(results[-1], picture.hr, self.scale, self.lpips)
+            over_rgb = None if found["psnr_y"] is None else psnr(results[-1], picture.hr, channel="RGB", crop_border=self.scale)
+            scores.append({**found, "psnr": over_rgb})
         return mean_scores(scores), results
 
 

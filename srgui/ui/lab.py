@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
 
-from srgui.errors import InputError, SrguiError
-from srgui.images import SUFFIXES, encode_png, to_samples
+from srgui.errors import Cancelled, InputError, SrguiError
+from srgui.images import SUFFIXES
 from srgui.protocol import Progress, Run
-from srgui.ui.curves import Curve, curve_html
-from srgui.ui.experiment import Asked, Experiment, experiment, parameters, spectrum
+from srgui.ui.experiment import Asked, Experiment, Task, alternatives, experiment
+from srgui.ui.findings import compared_html, kernel_html, measurement_html, parameters_html, spectrum_html, stages_html
 from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions, lab_of
 from srgui.ui.shelf import Entry, Layer, PictureLayer
@@ -24,105 +23,155 @@ from srgui.ui.stream import stream
 from srgui.ui.upscale import example_paths
 from srgui.ui.viewer import viewer, viewer_value
 from srgui.ui.work import Status
-from srgui.unfolding.files import find, settings
-from srgui.unfolding.kernels import NAMES, find_kernel
+from srgui.unfolding.files import UNKNOWN, find, settings
+from srgui.unfolding.kernels import NAMES
 
 TASKS = {"Super-resolution": "sr", "Compressive sensing": "cs", "Spectral imaging": "cassi"}
 _ABOUT = {
-    "sr": "A picture is blurred by a known kernel and every 2nd, 3rd or 4th pixel kept; the network undoes it.",
-    "cs": "Each block of 32 × 32 pixels is seen through a few weighted sums only.",
-    "cassi": "A coded aperture and a prism put 28 bands into one grey snapshot (CASSI). The spectra of photographs are made up.",
+    "sr": "A picture is blurred and only every 2nd, 3rd or 4th pixel kept; the network undoes it.",
+    "cs": "Each block of 32 × 32 pixels is seen through a few weighted sums only; the network finds the picture again.",
+    "cassi": "A coded mask and a prism put 28 colours into one grey snapshot (CASSI). The spectra of photographs are made up.",
 }
 _NOTHING = "<strong>Nothing is reconstructed yet</strong><span>Choose a picture, and press Reconstruct</span>"
-_FILE, _DRAWN, _CAMERA = "file", "drawn", "camera"
+_ALONE = "no other network for this is here (python -m srgui models add FOLDER takes one that unfold train or compare left)"
+_FILE, _DRAWN = "file", "drawn"
 _KINDS = ["Gaussian"] * 4 + ["tilted Gaussian"] * 4 + ["motion"] * 4
 _KERNELS = [
-    *(
-        (f"{name}: {kind}", name)
-        for name, kind in zip(NAMES, ["Gaussian"] * 4 + ["tilted Gaussian"] * 4 + ["motion"] * 4, strict=True)
-    ),
+    *((f"{name}: {kind}", name) for name, kind in zip(NAMES, _KINDS, strict=True)),
     ("a file of my own", _FILE),
     ("drawn below", _DRAWN),
 ]
 _SIDE = 25  # pixels of a kernel that is drawn
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# On a narrow page the result lies below the controls.
+_SEE = """() => {
+  if (window.matchMedia("(max-width: 860px)").matches && !document.querySelector("#lab-status .error"))
+    document.querySelector("#lab-viewer").scrollIntoView({ behavior: "smooth" });
+}"""
+
+
+class _Form(NamedTuple):
+    """The values of the controls."""
+
+    task: Task
+    picture: str | None
+    real: bool
+    unknown: bool
+    kernel: str
+    own: str | None
+    drawn: Any
+    scale: int
+    sigma: float
+    ratio: str | None
+    mask: str | None
+    bare: bool
 
 
 def lab_tab(sessions: Sessions) -> None:
     """Lay out the tab and bind its events."""
     with gr.Row(equal_height=False, elem_classes="desk"):
         with gr.Column(scale=0, min_width=340, elem_classes="controls"):
-            task = gr.Radio(list(TASKS.items()), value="sr", label="Task", info=_ABOUT["sr"], elem_id="lab-task")
-            picture = gr.File(label="Picture", file_types=[*SUFFIXES, ".mat"], height=110, elem_id="lab-picture")
-            examples = gr.Dataset(
-                components=[gr.Image(visible=False, render=False)],
-                samples=[[str(path)] for path in example_paths()],
-                type="index",
-                label="Examples",
-                elem_id="lab-examples",
-            )
-            with gr.Column(elem_id="lab-sr", elem_classes="controls") as sr:
-                real = gr.Checkbox(False, label="It is a real LR picture", info="Nothing is simulated.", elem_id="lab-real")
-                kernel = gr.Dropdown(_KERNELS, value="K1", label="Blur kernel", elem_id="lab-kernel")
-                seen = gr.HTML(_kernel_html("K1"), elem_id="lab-kernel-seen")
-                own = gr.File(label="Kernel", file_types=[".npy", ".txt", ".csv", *SUFFIXES], height=100, visible=False)
-                drawn = gr.Sketchpad(
-                    label="Draw the kernel, black on white",
-                    canvas_size=(_SIDE * 10, _SIDE * 10),
-                    image_mode="L",
-                    height=340,
-                    visible=False,
-                    elem_id="lab-drawn",
-                )
-                scale = gr.Radio([2, 3, 4], value=2, label="Scale", elem_id="lab-scale")
-                sigma = gr.Slider(0, 25, value=0, step=0.5, label="Noise", info="Of 255 levels.", elem_id="lab-sigma")
-            ratio = gr.Dropdown(_ratios(), label="Measurements per pixel, percent", visible=False, elem_id="lab-ratio")
-            mask = gr.File(
-                label="Mask of your own (.mat, .npy, picture)",
-                file_types=[".mat", ".npy", *SUFFIXES],
-                height=100,
-                visible=False,
-                elem_id="lab-mask",
-            )
-            bare = gr.Checkbox(
-                False, label="Leave the LoRA sets off", info="The shared denoiser alone, in every stage.", elem_id="lab-bare"
-            )
-            with gr.Row(elem_classes="actions"):
-                start = gr.Button("Reconstruct", variant="primary", elem_id="lab-start")
-                cancel = gr.Button("Cancel", elem_id="lab-cancel", scale=0)
+            form = _controls()
+            with gr.Column(elem_id="lab-go"):
+                with gr.Row(elem_classes="actions"):
+                    start = gr.Button("Reconstruct", variant="primary", elem_id="lab-start", min_width=110)
+                    compare = gr.Button("Compare", elem_id="lab-compare", min_width=100)
+                    cancel = gr.Button("Cancel", elem_id="lab-cancel", scale=0, min_width=70)
+                status = gr.HTML(status_html(None), elem_id="lab-status")
         with gr.Column(scale=1, min_width=320, elem_classes="outcome"):
-            view = viewer(sessions.shelf, elem_id="lab-viewer", empty=_NOTHING)
-            stage = gr.Slider(
-                0, 1, value=1, step=1, label="Stage", info="0 is where the solver starts.", visible=False, elem_id="lab-stage"
-            )
-            band = gr.Slider(
-                0, 28, value=0, step=1, label="Band", info="0: all, in pseudo-colour.", visible=False, elem_id="lab-band"
-            )
-            status = gr.HTML(status_html(None), elem_id="lab-status")
-            with gr.Row():
-                curve = gr.HTML(elem_id="lab-curve")
-                measured = gr.HTML(elem_id="lab-measured")
-            with gr.Row(visible=False, elem_id="lab-spectra") as spectra:
-                point = gr.Image(
-                    label="Click for the spectrum there",
-                    interactive=False,
-                    format="png",
-                    buttons=[],
-                    height=320,
-                    elem_id="lab-point",
-                )
-                lines = gr.HTML(elem_id="lab-spectrum")
-            table = gr.HTML(apply_default_css=False, elem_id="lab-parameters", elem_classes="figures")
-    task.change(_of_task, task, [task, sr, ratio, mask, band, spectra], queue=False, **_PRIVATE)
+            shown = _outcome(sessions)
+    outputs = [status, *shown]
+    for button, every in ((start, False), (compare, True)):
+        begun = button.click(sessions.bind(_begin), None, [status, start, compare], queue=False, **_PRIVATE)
+        work = sessions.bind(partial(_start, every=every))
+        done = begun.then(work, list(form), outputs, concurrency_id="model", concurrency_limit=1, **_PRIVATE)
+        done.then(_end, None, [start, compare], queue=False, **_PRIVATE).then(None, None, None, js=_SEE, **_PRIVATE)
+    cancel.click(sessions.bind(lambda sessions, session: sessions.cancel(lab_of(session))), None, None, queue=False, **_PRIVATE)
+
+
+def _controls() -> _Form:
+    """What an experiment is made of; returns the components in the places of their values."""
+    task = gr.Radio(list(TASKS.items()), value="sr", label="Task", info=_ABOUT["sr"], elem_id="lab-task")
+    picture = gr.File(label="Picture", file_types=[*SUFFIXES, ".mat"], height=110, elem_id="lab-picture")
+    examples = gr.Dataset(
+        components=[gr.Image(visible=False, render=False)],
+        samples=[[str(path)] for path in example_paths()],
+        type="index",
+        label="Examples",
+        elem_id="lab-examples",
+    )
+    with gr.Column(elem_id="lab-sr", elem_classes="controls") as sr:
+        real = gr.Checkbox(
+            False,
+            label="Enlarge the picture as it is",
+            info="Otherwise it is blurred and shrunk first, so that the result can be compared with it.",
+            elem_id="lab-real",
+        )
+        unknown = gr.Checkbox(
+            False, label="The blur is unknown", info="The network is not told the kernel and the noise.", elem_id="lab-unknown"
+        )
+        kernel = gr.Dropdown(_KERNELS, value="K3", label="Blur kernel", elem_id="lab-kernel")
+        seen = gr.HTML(kernel_html("K3"), elem_id="lab-kernel-seen")
+        own = gr.File(label="Kernel", file_types=[".npy", ".txt", ".csv", *SUFFIXES], height=130, visible=False, elem_id="lab-own")
+        drawn = gr.Sketchpad(
+            label="Draw the kernel, black on white",
+            canvas_size=(_SIDE * 10, _SIDE * 10),
+            image_mode="L",
+            height=340,
+            visible=False,
+            elem_id="lab-drawn",
+        )
+        scale = gr.Radio([("×2", 2), ("×3", 3), ("×4", 4)], value=2, label="Scale", elem_id="lab-scale")
+        sigma = gr.Slider(0, 25, value=0, step=0.5, label="Noise", info="Of 255 levels.", elem_id="lab-sigma")
+    ratio = gr.Dropdown(_ratios(), label="Measurements per 100 pixels", visible=False, elem_id="lab-ratio")
+    mask = gr.File(
+        label="Mask of your own (.mat, .npy, picture)",
+        file_types=[".mat", ".npy", *SUFFIXES],
+        height=130,
+        visible=False,
+        elem_id="lab-mask",
+    )
+    bare = gr.Checkbox(
+        False, label="Leave the LoRA sets off", info="The shared denoiser alone, in every stage.", elem_id="lab-bare"
+    )
+    task.change(_of_task, task, [task, sr, ratio, mask], queue=False, **_PRIVATE)
     examples.click(lambda index: str(example_paths()[index]), examples, picture, **_PRIVATE)
-    kernel.change(_of_kernel, kernel, [seen, own, drawn], queue=False, **_PRIVATE)
-    inputs = [task, picture, real, kernel, own, drawn, scale, sigma, ratio, mask, bare]
-    outputs = [view, status, stage, band, curve, measured, point, lines, table]
-    start.click(sessions.bind(_start), inputs, outputs, concurrency_id="model", concurrency_limit=1, **_PRIVATE)
-    cancel.click(sessions.bind(lambda sessions, session: sessions.cancel(session)), None, None, queue=False, **_PRIVATE)
+    blur: Any = (_of_blur, [real, unknown, kernel], [kernel, seen, own, drawn, sigma])
+    real.change(lambda real: real, real, unknown, queue=False, **_PRIVATE).then(*blur, queue=False, **_PRIVATE)
+    for control in (unknown, kernel):
+        control.change(*blur, queue=False, **_PRIVATE)
+    controls: Any = task, picture, real, unknown, kernel, own, drawn, scale, sigma, ratio, mask, bare
+    return _Form(*controls)
+
+
+def _outcome(sessions: Sessions) -> list[Any]:
+    """Where a result is looked into; returns the components that one fills."""
+    view = viewer(sessions.shelf, elem_id="lab-viewer", empty=_NOTHING)
+    network = gr.Radio([], label="Network", visible=False, elem_id="lab-network")
+    stage = gr.Slider(
+        0, 1, value=1, step=1, label="Stage", info="0 is where the solver starts.", visible=False, elem_id="lab-stage"
+    )
+    band = gr.Slider(0, 28, value=0, step=1, label="Band", info="0: all, in pseudo-colour.", visible=False, elem_id="lab-band")
+    with gr.Row(elem_id="lab-seen"):
+        curve = gr.HTML(elem_id="lab-curve")
+        measured = gr.HTML(elem_id="lab-measured")
+    with gr.Row(visible=False, elem_id="lab-spectra") as spectra:
+        point = gr.Image(
+            label="Click for the spectrum there",
+            interactive=False,
+            format="png",
+            buttons=[],
+            height=320,
+            elem_id="lab-point",
+        )
+        lines = gr.HTML(elem_id="lab-spectrum")
+    table = gr.HTML(apply_default_css=False, elem_id="lab-parameters", elem_classes="figures")
+    at = [network, stage, band]
     for slider in (stage, band):
-        slider.input(sessions.bind(_scrub), [stage, band], [view, point], trigger_mode="always_last", queue=False, **_PRIVATE)
-    point.select(sessions.bind_event(_spectrum), None, lines, queue=False, **_PRIVATE)
+        slider.input(sessions.bind(_scrub), at, [view, point], trigger_mode="always_last", queue=False, **_PRIVATE)
+    network.input(sessions.bind(_choose), at, [view, point, stage, curve], queue=False, **_PRIVATE)
+    point.select(sessions.bind_event(_spectrum), at[:2], lines, queue=False, **_PRIVATE)
+    return [view, network, stage, band, curve, measured, spectra, point, lines, table]
 
 
 def _ratios() -> list[str]:
@@ -133,73 +182,87 @@ def _ratios() -> list[str]:
         return []
 
 
-def _of_task(task: str) -> tuple[Any, ...]:
+def _of_task(task: Task) -> tuple[Any, ...]:
     ratios = _ratios()
     return (
         gr.update(info=_ABOUT[task]),
         gr.update(visible=task == "sr"),
         gr.update(visible=task == "cs", choices=ratios, value=ratios[0] if ratios else None),
         gr.update(visible=task == "cassi"),
-        gr.update(visible=task == "cassi"),
-        gr.update(visible=task == "cassi"),
     )
 
 
-def _of_kernel(kernel: str) -> tuple[Any, Any, Any]:
-    named = kernel not in (_FILE, _DRAWN)
-    return _kernel_html(kernel) if named else "", gr.update(visible=kernel == _FILE), gr.update(visible=kernel == _DRAWN)
+def _of_blur(real: bool, unknown: bool, kernel: str) -> tuple[Any, ...]:
+    """Of a real picture with an unknown blur there is nothing to say."""
+    needed, named = not (real and unknown), kernel not in (_FILE, _DRAWN)
+    return (
+        gr.update(visible=needed),
+        gr.update(value=kernel_html(kernel) if named else "", visible=needed and named),
+        gr.update(visible=needed and kernel == _FILE),
+        gr.update(visible=needed and kernel == _DRAWN),
+        gr.update(visible=needed),
+    )
 
 
-def _kernel_html(kernel: str) -> str:
-    found, _ = find_kernel(kernel)
-    return _image_html(to_samples((found / found.max()).expand(-1, 3, -1, -1), 8), f"the kernel {kernel}", "lab-pixels")
+def _begin(sessions: Sessions, session: str) -> tuple[Any, ...]:
+    """Show at once that the click was heard, and take no second one meanwhile."""
+    busy = sessions.queue(lab_of(session))
+    text = "Waiting for another run to finish…" if busy else "Starting…"
+    return status_html(Status(text)), *(gr.update(interactive=False),) * 2
 
 
-def _start(
-    sessions: Sessions,
-    session: str,
-    task: Any,
-    picture: str | None,
-    real: bool,
-    kernel: str,
-    own: str | None,
-    drawn: Any,
-    scale: int,
-    sigma: float,
-    ratio: str | None,
-    mask: str | None,
-    bare: bool,
-) -> Iterator[tuple[Any, ...]]:
-    """Run an experiment, telling how far it is."""
-    rest = (gr.skip(),) * 7
+def _end() -> tuple[Any, Any]:
+    return gr.update(interactive=True), gr.update(interactive=True)
+
+
+def _start(sessions: Sessions, session: str, *controls: Any, every: bool) -> Iterator[tuple[Any, ...]]:
+    """Run an experiment with one network, or ``every`` one that can, telling how far it is."""
+    rest = (gr.skip(),) * 10
     try:
-        if not picture:
-            raise InputError("there is no picture yet; drop one into the box on the left, or take an example")
-        chosen = _drawn(drawn) if kernel == _DRAWN else own if kernel == _FILE else kernel
-        if task == "sr" and chosen is None:
-            raise InputError("there is no file of a kernel yet; drop one, or choose another kernel")
-        path = Path(mask) if mask and task == "cassi" else None
-        is_real, setting = real and task == "sr", ratio if task == "cs" else None
-        asked = Asked(task, Path(picture), chosen, is_real, int(scale), float(sigma), setting, path, bare)
-        with sessions.running(session) as run:
-            yield gr.skip(), status_html(Status("Measuring…")), *rest
-            for told in _run(asked, run):
-                if isinstance(told, Experiment):
-                    yield _shown(sessions, session, told)
+        with sessions.running(lab_of(session)) as run:
+            for told in _run(_asked(_Form(*controls)), every, run):
+                if isinstance(told, Status):
+                    yield status_html(told), *rest
                 else:
-                    yield gr.skip(), status_html(Status(f"Stage {told.done} of {told.total}…", told.done / told.total)), *rest
+                    yield status_html(_done(told, every)), *_shown(sessions, session, told)
+    except Cancelled:
+        yield status_html(Status("Cancelled.", finished=True)), *rest
     except SrguiError as error:
-        yield gr.skip(), status_html(Status(str(error)), error=True), *rest
+        yield status_html(Status(_said(error, _Form(*controls))), error=True), *rest
 
 
-def _run(asked: Asked, run: Run) -> Iterator[Progress | Experiment]:
-    def work(tell: Callable[[Progress | Experiment], None]) -> None:
-        tell(experiment(asked, run.child(tell)))
+def _said(error: SrguiError, form: _Form) -> str:
+    """What went wrong, with files called as the visitor called them, not by where they were uploaded to."""
+    text = str(error)
+    for file in (form.picture, form.own, form.mask):
+        text = text.replace(file, Path(file).name) if file else text
+    return text
 
-    yield from stream(work, run)
+
+def _asked(form: _Form) -> Asked:
+    """What the controls ask for.
+
+    Raises:
+        InputError: something is missing.
+    """
+    if not form.picture:
+        raise InputError("there is no picture yet; drop one into the box on the left, or take an example")
+    sr = form.task == "sr"
+    real, unknown = sr and form.real, sr and form.unknown
+    asked = Asked(form.task, Path(form.picture), None, real, int(form.scale), bare=form.bare)
+    if sr and not (real and unknown):
+        asked = replace(asked, kernel=_kernel(form), sigma=float(form.sigma))
+    setting = UNKNOWN if unknown else form.ratio if form.task == "cs" else None
+    return replace(asked, setting=setting, mask=Path(form.mask) if form.mask and form.task == "cassi" else None)
 
 
-def _drawn(drawn: Any) -> np.ndarray:
+def _kernel(form: _Form) -> str | np.ndarray:
+    if form.kernel == _FILE and not form.own:
+        raise InputError("there is no file of a kernel yet; drop one, or choose another kernel")
+    return _ink(form.drawn) if form.kernel == _DRAWN else str(form.own) if form.kernel == _FILE else form.kernel
+
+
+def _ink(drawn: Any) -> np.ndarray:
     """What was drawn, black on white, as numbers (25, 25).
 
     Raises:
@@ -215,23 +278,47 @@ def _drawn(drawn: Any) -> np.ndarray:
     return ink
 
 
-def _shown(sessions: Sessions, session: str, found: Experiment) -> tuple[Any, ...]:
-    last = len(found.stages) - 1
+def _run(asked: Asked, every: bool, run: Run) -> Iterator[Status | list[Experiment]]:
+    def work(tell: Callable[[Status | list[Experiment]], None]) -> None:
+        tell(Status("Measuring…"))
+        asks, found = alternatives(asked) if every else [asked], list[Experiment]()
+        for number, one in enumerate(asks):
+
+            def report(stage: Progress, number: int = number) -> None:
+                which = f"Network {number + 1} of {len(asks)}, stage" if every else "Stage"
+                share = (number + stage.done / stage.total) / len(asks)
+                tell(Status(f"{which} {stage.done} of {stage.total}…", share))
+
+            found.append(experiment(one, run.child(report)))
+        tell(found)
+
+    yield from stream(work, run)
+
+
+def _done(found: Sequence[Experiment], every: bool) -> Status:
+    notices = list(dict.fromkeys(notice for one in found for notice in one.notices))
+    done = f"Done: {len(found)} networks" if len(found) > 1 else f"Done: {len(found[0].stages) - 1} stages"
+    alone = [_ALONE] if every and len(found) == 1 else []
+    return Status("; ".join([done, *alone, *notices]) + ".", finished=True)
+
+
+def _shown(sessions: Sessions, session: str, found: Sequence[Experiment]) -> tuple[Any, ...]:
+    first, many = found[0], len(found) > 1
+    last, scenes = len(first.stages) - 1, first.asked.task == "cassi"
     sessions.shelf.drop(lab_of(session))
-    entry = sessions.shelf.put(Entry(lab_of(session), found.name, _layers(found, last, 0), labels=_labels(found, last)))
-    sessions.keep_experiment(session, found, entry)
-    text = "; ".join([f"{last} stages", *found.notices]) + "."
-    scenes = found.asked.task == "cassi"
+    entry = Entry(lab_of(session), first.name, _layers(first, last, 0), labels=_labels(first, last, many))
+    sessions.keep_experiments(session, found, sessions.shelf.put(entry))
     return (
         viewer_value([entry]),
-        status_html(Status(text, finished=True)),
+        gr.update(visible=many, choices=[(one.network, number) for number, one in enumerate(found)], value=0),
         gr.update(visible=True, maximum=last, value=last),
-        gr.update(value=0),
-        _curve_html(found),
-        _measurement_html(found),
-        found.picture(last).rgb if scenes else None,
-        "<p>Click the picture.</p>" if scenes else "",
-        _parameters_html(found),
+        gr.update(visible=scenes, maximum=first.design.bands, value=0),
+        stages_html(first),
+        measurement_html(first),
+        gr.update(visible=scenes),
+        first.picture(last).rgb if scenes else None,
+        spectrum_html(first, last, first.stages[0].shape[-2] // 2, first.stages[0].shape[-1] // 2) if scenes else "",
+        compared_html(found) if many else parameters_html(first.design),
     )
 
 
@@ -241,67 +328,43 @@ def _layers(found: Experiment, stage: int, band: int) -> dict[str, Layer]:
     return {**layers, "hr": PictureLayer(original)} if original is not None else layers
 
 
-def _labels(found: Experiment, stage: int) -> dict[str, str]:
-    return {"lr": "Start", "sr": f"Stage {stage} of {len(found.stages) - 1}", "hr": "Truth"}
+def _labels(found: Experiment, stage: int, many: bool) -> dict[str, str]:
+    name = f"{found.network}, stage" if many else "Stage"
+    return {"lr": "Start", "sr": f"{name} {stage} of {len(found.stages) - 1}", "hr": "Truth"}
 
 
-def _scrub(sessions: Sessions, session: str, stage: int, band: int) -> tuple[Any, Any]:
-    """Show another stage or band of the experiment."""
-    kept = sessions.experiment(session)
+def _scrub(sessions: Sessions, session: str, network: int | None, stage: int, band: int) -> tuple[Any, Any]:
+    """Show another stage or band of the experiment, as another network gives it."""
+    kept = sessions.experiments(session)
     if kept is None:
         return gr.skip(), gr.skip()
     found, entry = kept
-    stage, band = min(int(stage), len(found.stages) - 1), int(band)
-    shown = replace(entry, layers=_layers(found, stage, band), labels=_labels(found, stage), version=entry.version + 1)
+    one = found[network or 0]
+    scenes = one.asked.task == "cassi"
+    stage, band = min(int(stage), len(one.stages) - 1), int(band) if scenes else 0
+    labels = _labels(one, stage, len(found) > 1)
+    shown = replace(entry, layers=_layers(one, stage, band), labels=labels, version=entry.version + 1)
     if not sessions.shelf.renew(shown):
         return gr.skip(), gr.skip()
-    sessions.keep_experiment(session, found, shown)
-    return viewer_value([shown]), found.picture(stage, band).rgb if found.asked.task == "cassi" else gr.skip()
+    sessions.keep_experiments(session, found, shown)
+    return viewer_value([shown]), one.picture(stage, band).rgb if scenes else gr.skip()
 
 
-def _spectrum(sessions: Sessions, session: str, event: gr.EventData) -> str:
-    """The spectrum at the point that was clicked."""
-    kept = sessions.experiment(session)
+def _choose(sessions: Sessions, session: str, network: int, stage: int, band: int) -> tuple[Any, ...]:
+    """Show what another network made of the measurement."""
+    kept = sessions.experiments(session)
+    if kept is None:
+        return (gr.skip(),) * 4
+    one = kept[0][network]
+    last = len(one.stages) - 1
+    return *_scrub(sessions, session, network, last, band), gr.update(maximum=last, value=last), stages_html(one)
+
+
+def _spectrum(sessions: Sessions, session: str, event: gr.EventData, network: int | None, stage: int) -> str:
+    """The spectrum at the point that was clicked, after the stage that is shown."""
+    kept = sessions.experiments(session)
     if kept is None:
         return ""
+    found = kept[0][network or 0]
     column, row = (int(number) for number in event.index)
-    values, truth = spectrum(kept[0], len(kept[0].stages) - 1, row, column)
-    beside = [] if truth is None else list(enumerate(truth, 1))
-    title = f"Spectrum at {column}, {row}" + (" (dashed: the truth)" if beside else "")
-    return curve_html(Curve(title, "of full scale", list(enumerate(values, 1)), len(values), axis="bands", beside=beside))
-
-
-def _curve_html(found: Experiment) -> str:
-    if not found.psnr:
-        return ""
-    points = [(float(stage), value) for stage, value in enumerate(found.psnr)]
-    beside = ", ".join(f"{name} {value:.2f} dB" for name, value in found.beside.items())
-    title = f"PSNR after each stage: {found.psnr[-1]:.2f} dB" + (f" ({beside}; dashed: Tikhonov)" if beside else "")
-    return curve_html(Curve(title, "dB", points, len(points) - 1, base=found.beside.get("Tikhonov"), axis="stages"))
-
-
-def _measurement_html(found: Experiment) -> str:
-    image = _image_html(found.measurement, "the measurement", "lab-pixels")
-    return f"<figure class='lab-measured'><figcaption>The measurement</figcaption>{image}</figure>"
-
-
-def _parameters_html(found: Experiment) -> str:
-    counts, names = (
-        parameters(found.design),
-        {"single": "one denoiser", "block": "one per stage", "lorun": "one, and a LoRA per stage"},
-    )
-    design = found.design
-    rows = "".join(
-        f"<tr{' class=chosen' if kind == design.sharing else ''}><th scope='row'>{kind}</th><td>{names[kind]}</td>"
-        f"<td>{counts[kind]:,}</td><td>{counts[kind] / counts['block']:.0%}</td></tr>"
-        for kind in names
-    )
-    head = "".join(f"<th scope='col'>{title}</th>" for title in ("Stages", "Denoisers", "Parameters", "of block's"))
-    widths, rank = ", ".join(map(str, design.widths)), html.escape(design.rank)
-    about = f"{design.stages} stages, {design.denoiser}, widths {widths}, LoRA rank {rank}."
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{about}</p>"
-
-
-def _image_html(samples: np.ndarray, name: str, kind: str) -> str:
-    data = base64.b64encode(encode_png(np.ascontiguousarray(samples))).decode("ascii")
-    return f"<img class='{kind}' src='data:image/png;base64,{data}' alt='{html.escape(name, quote=True)}'>"
+    return spectrum_html(found, min(int(stage), len(found.stages) - 1), row, column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ class Sessions:
         self._runs: dict[str, set[Run]] = {}
         self._waiting: dict[str, Run] = {}
         self._results: dict[str, tuple[Order, list[Done]]] = {}
-        self._experiments: dict[str, tuple[Experiment, Entry]] = {}
+        self._experiments: dict[str, tuple[Sequence[Experiment], Entry]] = {}
         self._lock = threading.Lock()
 
     def queue(self, session: str) -> bool:
@@ -69,12 +69,12 @@ class Sessions:
         with self._lock:
             return self._results.get(session)
 
-    def keep_experiment(self, session: str, found: Experiment, entry: Entry) -> None:
-        """Remember a visitor's latest experiment, and how it lies on the shelf."""
+    def keep_experiments(self, session: str, found: Sequence[Experiment], entry: Entry) -> None:
+        """Remember a visitor's latest experiment, by one network or several, and how it lies on the shelf."""
         with self._lock:
             self._experiments[session] = found, entry
 
-    def experiment(self, session: str) -> tuple[Experiment, Entry] | None:
+    def experiments(self, session: str) -> tuple[Sequence[Experiment], Entry] | None:
         with self._lock:
             return self._experiments.get(session)
 
@@ -87,9 +87,11 @@ class Sessions:
     def leave(self, request: gr.Request) -> None:
         """Forget a visitor who closed the page."""
         session = request.session_hash or ""
-        self.cancel(session)
+        for runs in (session, lab_of(session)):
+            self.cancel(runs)
         with self._lock:
-            self._waiting.pop(session, None)
+            for runs in (session, lab_of(session)):
+                self._waiting.pop(runs, None)
             self._results.pop(session, None)
             self._experiments.pop(session, None)
         self.shelf.drop(session)
@@ -97,10 +99,10 @@ class Sessions:
         self.shelf.drop(lab_of(session))
 
     def bind_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """As :meth:`bind`, of ``function(sessions, session, event)`` for an event that carries a value."""
+        """As :meth:`bind`, of ``function(sessions, session, event, *inputs)`` for an event that carries a value."""
 
-        def call(request: gr.Request, event: gr.EventData) -> Any:
-            return function(self, request.session_hash or "", event)
+        def call(request: gr.Request, event: gr.EventData, *inputs: Any) -> Any:
+            return function(self, request.session_hash or "", event, *inputs)
 
         return call
 
@@ -125,5 +127,5 @@ def samples_of(session: str) -> str:
 
 
 def lab_of(session: str) -> str:
-    """Under whose name the shelf keeps a visitor's experiment."""
+    """Under whose name a visitor's experiments run, and the shelf keeps the latest."""
     return f"{session}/lab"

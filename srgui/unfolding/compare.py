@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from srgui.unfolding.design import Design
 from srgui.unfolding.evaluation import Request, evaluate
 from srgui.unfolding.learning import Order, Phase, learn, pictures
 from srgui.unfolding.network import Unfolding, count
+from srgui.unfolding.publish import publish
 from srgui.unfolding.samples import make_samples
 
 SHARE = 0.6  # of the steps of a lorun that its backbone takes
@@ -51,7 +54,9 @@ class Comparison:
 
 
 def compare(what: Comparison, run: Run, tell: Tell, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train every variant and measure it: ``settings`` and ``rows``. What is trained already is only read.
+    """Train every variant, measure it and leave its weights in ``models``: ``settings`` and ``rows``.
+
+    What is trained already is only read.
 
     Raises:
         Cancelled: after a checkpoint.
@@ -60,12 +65,20 @@ def compare(what: Comparison, run: Run, tell: Tell, say: Callable[[str], None]) 
     rows = []
     for name, make in _variants(what).items():
         network, phases = make(run, tell)
+        _publish(what, name, network, phases)
         scores = evaluate(network, what.bench, run)
         rows.append({"variant": name, **scores["mean"], "stages": scores["stages"], **costs(network, what, phases)})
         say(f"{name}: {rows[-1]['psnr']:.2f} dB")
     beside = {name: found["psnr"] for name, found in scores["baselines"].items()}
     settings = {"design": what.design.as_dict(), "steps": what.steps, "share_of_backbone": SHARE, "baselines": beside}
     return {"settings": {**settings, "threads": torch.get_num_threads(), "torch": torch.__version__}, "rows": rows}
+
+
+def _publish(what: Comparison, variant: str, network: Unfolding, phases: Sequence[Phase]) -> None:
+    name = re.sub(r"\W+", "-", variant)
+    place = what.folder / "models" / name
+    shutil.rmtree(place, ignore_errors=True)  # of a shorter training
+    publish(place, f"{what.design.task}-{name}", network, phases)
 
 
 Make = Callable[[Run, Tell], tuple[Unfolding, list[Phase]]]

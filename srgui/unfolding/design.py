@@ -11,7 +11,7 @@ from srgui.lora.targets import Rank
 from srgui.unfolding.denoisers import DENOISERS
 
 TaskName = Literal["sr", "cs", "cassi"]
-Step = Literal["hqs", "pgd"]
+Step = Literal["hqs", "pgd", "learned"]
 Sharing = Literal["single", "block", "lorun"]
 Phi = Literal["learned", "fixed"]
 
@@ -21,7 +21,8 @@ class Design:
     """The shape of a network of ``stages`` data steps with a denoiser after each.
 
     Attributes:
-        step: ``hqs``, the data step in closed form, or ``pgd``, a gradient step.
+        step: ``hqs``, the data step in closed form; ``pgd``, a gradient step; or ``learned``, a gradient step whose operator
+            nobody knows, so that each stage learns one (SR).
         sharing: ``single``, one denoiser for all stages; ``block``, one for each; ``lorun``, one that a LoRA adapts to each.
         denoiser: ``resunet`` or ``transformer``; ``widths`` are its channels by level, or its (width, blocks).
         skip: whether the denoiser predicts what is to be added to its input.
@@ -59,6 +60,8 @@ class Design:
         odd = self.denoiser == "transformer" and (len(self.widths) != 2 or self.widths[0] % 2)
         if not self.widths or min(self.widths) < 1 or odd:
             raise InputError(f"widths {self.widths} fit no {self.denoiser}; such as 16,32,64,64, or 24,2 for a transformer")
+        if self.step == "learned" and self.task != "sr":
+            raise InputError(f"step = 'learned' is for sr, where the operator may be unknown, not for {self.task}; use hqs or pgd")
         Rank(self.rank)
 
     @property

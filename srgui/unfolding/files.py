@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srgui.errors import InputError, ModelError, OutputError, near
-from srgui.models.cards import Card, read_card
+from srgui.errors import InputError, ModelError, OutputError, SrguiError, near
+from srgui.models.cards import Card, check_name, read_card
 from srgui.places import ASSETS, home
 from srgui.unfolding.design import Design, read_design
 from srgui.unfolding.network import Unfolding
 
 FAMILY = "lorun"
+UNKNOWN = "unknown"  # the setting of networks that are not told the kernel
 BACKBONE = "backbone"  # the part with the denoiser; the others are settings: LoRA sets and physics
 
 
@@ -30,15 +32,23 @@ class Setting:
     path: Path
 
 
-def shipped() -> dict[str, Card]:
-    """The cards of unfolding networks by id: those that come with srgui, then the user's.
+def users() -> Path:
+    """Where the user's own unfolding networks are."""
+    return home() / "unfolding"
 
-    Raises:
-        ModelError: a card is broken.
-    """
-    folders = [ASSETS / "unfolding", home() / "unfolding"]
-    cards = [read_card(path.parent) for folder in folders for path in sorted(folder.glob("*/card.json"))]
-    return {card.id: card for card in reversed(cards)}
+
+def scan() -> tuple[dict[str, Card], list[str]]:
+    """Unfolding networks by id, those that come with srgui first, and what is wrong with cards of the user."""
+    own = (read_card(path.parent) for path in sorted((ASSETS / "unfolding").glob("*/card.json")))
+    cards, problems = {card.id: card for card in own}, []
+    for path in sorted(users().glob("*/card.json")):
+        try:
+            card = read_card(path.parent)
+            design_of(card)
+            cards.setdefault(card.id, card)
+        except SrguiError as error:
+            problems.append(str(error))
+    return cards, problems
 
 
 def find(model: str) -> Card:
@@ -49,7 +59,7 @@ def find(model: str) -> Card:
     """
     if (Path(model) / "card.json").is_file():
         return read_card(Path(model))
-    known = shipped()
+    known, _ = scan()
     if model not in known:
         raise ModelError(f"there is no unfolding network {model!r}. {near(model, known)}")
     return known[model]
@@ -61,16 +71,18 @@ def settings(card: Card) -> dict[str, Setting]:
 
 
 def setting_of(design: Design) -> str:
-    """The name of a network's setting: the ratio of CS in percent, else the task."""
+    """The name of a network's setting: the ratio of CS in percent, ``unknown`` where the operator is, else the task."""
+    if design.step == "learned":
+        return UNKNOWN
     return f"{design.ratio:g}" if design.task == "cs" else design.task
 
 
-def load(card: Card, setting: str | None = None) -> Unfolding:
-    """The network of a card in one of its settings (the first by default), frozen, on the CPU.
+def design_of(card: Card, setting: str | None = None) -> Design:
+    """What the network of a card is made of in one of its settings (the first by default).
 
     Raises:
         InputError: there are no weights for that setting; those that there are are named.
-        ModelError: the files are missing or do not fit the card.
+        ModelError: the card is of no such network.
     """
     known = settings(card)
     if card.family != FAMILY or BACKBONE not in card.parts or not known:
@@ -80,8 +92,19 @@ def load(card: Card, setting: str | None = None) -> Unfolding:
         raise InputError(f"{card.id} has no weights for {chosen}; it has {', '.join(known)}")
     values = dict(card.network)
     own = values.pop("settings", {}).get(chosen, {})
-    network = Unfolding(read_design({**values, **own}))
-    state = {**_read(card.parts[BACKBONE].path), **_read(known[chosen].path)}
+    return read_design({**values, **own})
+
+
+def load(card: Card, setting: str | None = None) -> Unfolding:
+    """The network of a card in one of its settings (the first by default), frozen, on the CPU.
+
+    Raises:
+        InputError: as :func:`design_of`.
+        ModelError: the files are missing or do not fit the card.
+    """
+    network = Unfolding(design_of(card, setting))
+    known = settings(card)
+    state = {**_read(card.parts[BACKBONE].path), **_read(known[setting or next(iter(known))].path)}
     expected = network.state_dict()
     wrong = sorted(expected.keys() ^ state.keys()) or [key for key in expected if expected[key].shape != state[key].shape]
     if wrong:
@@ -98,6 +121,35 @@ def _read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"the weights {path} cannot be read ({error}); get the file anew") from error
+
+
+def add(folder: Path, name: str | None = None) -> Card:
+    """Copy a folder that a training or a comparison left, with its card, to the user's networks.
+
+    Args:
+        name: the id; by default the card's.
+
+    Raises:
+        ModelError: it is no unfolding network, its files do not fit, or the id is taken or not a plain name.
+        OutputError: it cannot be written.
+    """
+    card = read_card(folder)
+    identity = name or card.id
+    check_name(identity)
+    if identity in scan()[0]:
+        raise ModelError(f"an unfolding network {identity!r} exists already; give another name with --name")
+    for setting in settings(card) or [None]:
+        load(card, setting)
+    place = users() / identity
+    content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    try:
+        place.mkdir(parents=True, exist_ok=True)  # without a card it is what an interrupted copy left
+        for part in card.parts.values():
+            shutil.copyfile(part.path, place / part.path.name)
+        (place / "card.json").write_text(json.dumps({**content, "id": identity}, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{place} cannot be written: {error.strerror}; free some space, or set SRGUI_HOME") from error
+    return read_card(place)
 
 
 def parts_of(network: Unfolding) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

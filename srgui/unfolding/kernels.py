@@ -11,6 +11,7 @@ from torch import Tensor
 
 from srgui.errors import InputError, near
 from srgui.places import ASSETS
+from srgui.unfolding.numbers import read_npy
 
 FOLDER = ASSETS / "unfolding"
 NAMES = tuple(f"K{number}" for number in range(1, 13))
@@ -62,9 +63,9 @@ def as_kernel(values: np.ndarray, name: str) -> tuple[Tensor, str]:
 
 
 def _read(path: Path) -> np.ndarray:
+    if path.suffix.lower() == ".npy":
+        return read_npy(path)
     try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
         if path.suffix.lower() in (".txt", ".csv"):
             return np.loadtxt(path, delimiter="," if path.suffix.lower() == ".csv" else None, ndmin=2)
     except (ValueError, OSError) as error:

@@ -48,7 +48,15 @@ class Order:
     workers: int = 0
 
     def recipe(self, phase: int) -> Recipe:
-        return changed(recipe_for(self.design, phase), self.changes.get(phase, {}))
+        """Of a phase.
+
+        Raises:
+            InputError: a change cannot be made.
+        """
+        recipe = changed(recipe_for(self.design, phase), self.changes.get(phase, {}))
+        if recipe.metric != "psnr":
+            raise InputError(f"metric = {recipe.metric!r} is not measured while an unfolding network learns; use psnr")
+        return recipe
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ def learn(order: Order, run: Run, tell: Tell, computer: Accelerator) -> tuple[Un
     if design.sharing != "lorun":
         network, phase = _learn(order, design, 1, None, run, tell, computer)
         return network, [phase]
+    order.recipe(2)  # what it cannot be is said before the first phase, not after it
     phases = []
     backbone = order.backbone
     if backbone is None:

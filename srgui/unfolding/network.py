@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from srgui.lora.trainable import LoraSet, LoraSpec
 from srgui.unfolding.denoisers import build_denoiser
 from srgui.unfolding.design import Design
-from srgui.unfolding.physics import gradient_step
 from srgui.unfolding.sensing import Given, build_sensing
 
 PHASES = {1: ("*",), 2: ("adapters.*", "sensing*")}  # what learns, as patterns on the names of modules (LoRun, Algorithm 1)
@@ -52,7 +51,7 @@ class Unfolding(nn.Module):
         operator.check(y)
         x = self.sensing.start(operator, y)
         for stage, (step, level) in enumerate(zip(*self.sensing.weights(given), strict=True)):
-            z = operator.prox_l2(x, y, step) if self.design.step == "hqs" else gradient_step(operator, x, y, step)
+            z = self.sensing.data_step(stage, operator, x, y, step)
             # the noise level as one more channel: (N, C, H, W) -> (N, C + 1, H, W)
             x = self.denoise(stage, torch.cat([z, level.expand(len(z), 1, *z.shape[-2:])], dim=1))
             yield x
@@ -74,7 +73,8 @@ class Unfolding(nn.Module):
         for stage, denoiser in enumerate(self.denoisers):
             denoiser.load_state_dict(backbone.denoisers[min(stage, len(backbone.denoisers) - 1)].state_dict())
         own = self.sensing.state_dict()
-        fitting = {name: value for name, value in backbone.sensing.state_dict().items() if own[name].shape == value.shape}
+        theirs = backbone.sensing.state_dict()
+        fitting = {name: theirs[name] for name in own.keys() & theirs.keys() if own[name].shape == theirs[name].shape}
         self.sensing.load_state_dict({**own, **fitting})
 
 

@@ -19,7 +19,6 @@ TITLES = {"sr": "LoRun super-resolution", "cs": "LoRun compressive sensing", "ca
 def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str, Any]:
     """A card for a network that was trained here."""
     design, setting = network.design, setting_of(network.design)
-    table = {**design.as_dict(), "settings": {setting: {"ratio": design.ratio}}} if design.task == "cs" else design.as_dict()
     return {
         "schema": SCHEMA,
         "id": name,
@@ -28,35 +27,33 @@ def card_of(name: str, network: Unfolding, phases: Sequence[Phase]) -> dict[str,
         "parts": {BACKBONE: f"{BACKBONE}.safetensors", setting: f"setting-{setting}.safetensors"},
         "title": TITLES[design.task],
         "licence": "unknown",
-        "network": table,
+        "network": design.as_dict(),
         "training": {"srgui": __version__, setting: [phase.as_json() for phase in phases]},
     }
 
 
-def publish(out: Path, name: str, network: Unfolding, phases: Sequence[Phase]) -> Path:
-    """Write ``out/model`` with the weights in float16 and the card; returns that folder.
+def publish(folder: Path, name: str, network: Unfolding, phases: Sequence[Phase]) -> Path:
+    """Write the weights in float16 and the card into ``folder``, and return it.
 
     Where another setting of the same backbone lies there already, this one comes beside it.
 
     Raises:
         OutputError: it cannot be written.
     """
-    folder = out / "model"
     card = card_of(name, network, phases)
     if (folder / "card.json").is_file():
-        card = _joined(json.loads((folder / "card.json").read_text(encoding="utf-8")), card)
+        card = _joined(json.loads((folder / "card.json").read_text(encoding="utf-8")), card, setting_of(network.design))
     write(folder, card, network, setting_of(network.design))
     return folder
 
 
-def _joined(there: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """A card with another setting on it."""
-    network = {**there["network"]}
-    if "settings" in new["network"]:
-        network["settings"] = {**network.get("settings", {}), **new["network"]["settings"]}
+def _joined(there: dict[str, Any], new: dict[str, Any], setting: str) -> dict[str, Any]:
+    """A card with another setting on it: what its network has otherwise."""
+    base = {name: value for name, value in there["network"].items() if name != "settings"}
+    own = {name: value for name, value in new["network"].items() if base.get(name) != value}
     return {
         **there,
         "parts": {**there["parts"], **new["parts"]},
-        "network": network,
+        "network": {**base, "settings": {**there["network"].get("settings", {}), setting: own}},
         "training": {**there.get("training", {}), **new["training"]},
     }

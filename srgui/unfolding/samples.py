@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srgui.degradations.direct import draw_kernel
+from srgui.degradations.direct import draw_gaussian, draw_kernel
 from srgui.images import to_samples
 from srgui.metrics import round_to_8bit, to_y
 from srgui.training.pairs import Pairs
@@ -18,6 +18,7 @@ from srgui.unfolding.physics import BlurDownsample
 from srgui.unfolding.physics.blur import SCALES
 from srgui.unfolding.scenes import paint, some_mask
 
+GAUSSIANS = 8  # of the 12 kernels; the others are motion blur
 KNOWN, CLEAN, ROUNDED = 0.5, 0.5, 0.25  # shares of the 12 kernels among all, and of measurements without noise and of 8 bits
 NOISE = 15 / 255  # the most of others
 ROUNDING = 1 / 255 / 12**0.5  # the standard deviation of what rounding to 8 bits adds
@@ -53,17 +54,18 @@ class SrSamples(Crops):
 
     Args:
         patch: side of the crops, a multiple of 12.
+        unknown: whether the kernel is kept from the network. Then it is a Gaussian: motion blur also moves the picture, by what
+            only the kernel tells.
     """
 
-    def __init__(self, items: list[Item], patch: int, seed: int, batch: int) -> None:
+    def __init__(self, items: list[Item], patch: int, seed: int, batch: int, *, unknown: bool = False) -> None:
         super().__init__(items, patch, seed)
-        self.batch = batch
+        self.batch, self.unknown = batch, unknown
 
     def __getitem__(self, sample: int) -> Batch:
         hr, rng = self.crop(sample)
         sf = SCALES[sample // self.batch % len(SCALES)]
-        known = rng.random() < KNOWN
-        kernel = the_twelve()[int(rng.integers(12))] if known else torch.from_numpy(draw_kernel(rng)).float()
+        kernel = self._kernel(rng)
         kind = rng.random()
         y = BlurDownsample(kernel[None, None], sf, (hr.shape[-2], hr.shape[-1])).A(hr[None])[0]
         sigma = 0.0 if kind < CLEAN else ROUNDING if kind < CLEAN + ROUNDED else float(rng.uniform(0, NOISE))
@@ -72,6 +74,12 @@ class SrSamples(Crops):
         elif sigma:
             y = y + sigma * torch.from_numpy(rng.standard_normal(y.shape)).float()
         return {"y": y, "kernel": kernel[None], "sf": torch.tensor(sf), "sigma": torch.tensor(sigma)}, hr
+
+    def _kernel(self, rng: np.random.Generator) -> Tensor:
+        """(25, 25)."""
+        many, draw = (GAUSSIANS, draw_gaussian) if self.unknown else (12, draw_kernel)
+        known = rng.random() < KNOWN
+        return the_twelve()[int(rng.integers(many))] if known else torch.from_numpy(draw(rng)).float()
 
 
 class CsSamples(Crops):
@@ -98,5 +106,5 @@ def luminance(rgb: Tensor) -> Tensor:
 
 def make_samples(design: Design, items: list[Item], patch: int, batch: int, seed: int) -> Crops:
     if design.task == "sr":
-        return SrSamples(items, patch, seed, batch)
+        return SrSamples(items, patch, seed, batch, unknown=design.step == "learned")
     return (CsSamples if design.task == "cs" else CassiSamples)(items, patch, seed)

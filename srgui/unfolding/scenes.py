@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srgui.errors import InputError
+from srgui.unfolding.numbers import read_npy
 from srgui.unfolding.physics.cassi import BANDS
 
 NANOMETRES = np.linspace(450, 650, BANDS)  # the span of CAVE and KAIST as CASSI networks use it
@@ -112,27 +113,30 @@ def read_mask(path: Path) -> Tensor:
         InputError: it cannot be read, or is no picture of values from 0 to 1.
     """
     if path.suffix.lower() == ".mat":
-        found = [value for value in _load(path).values() if getattr(value, "ndim", 0) == 2 and min(value.shape) > 1]
-        values = found[0] if found else np.zeros(0)
+        arrays = (value for value in _load(path).values() if isinstance(value, np.ndarray) and value.dtype.kind in "buif")
+        values = next((value for value in arrays if value.ndim == 2 and min(value.shape) > 1), np.zeros(0))
     elif path.suffix.lower() == ".npy":
-        values = np.load(path, allow_pickle=False)
+        values = read_npy(path)
     else:
         from srgui.images import read_picture
 
         values = read_picture(path).as_uint8().mean(axis=2) / 255
-    if values.ndim != 2 or not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-        raise InputError(f"{path} is no mask: it must be one picture of values from 0 to 1")
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all() or values.min() < 0 or not 0 < values.max() <= 1:
+        raise InputError(f"{path} is no mask: it must be one picture of values from 0 to 1, not all 0")
     return torch.from_numpy(np.asarray(values, dtype=np.float32))
 
 
 def _load(path: Path) -> dict[str, Any]:
+    import zlib
+
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         return {key: value for key, value in loadmat(str(path)).items() if not key.startswith("__")}
     except NotImplementedError as error:
         raise InputError(f"{path} is a .mat file of version 7.3; save it with -v7 in MATLAB") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, EOFError, MatReadError, zlib.error) as error:
         raise InputError(f"{path} cannot be read as a .mat file ({error}); check the path") from error
 
 

@@ -2,7 +2,8 @@
 
 A measurement travels as a mapping of tensors, ``given``, with a batch axis first: always ``y``; for SR also ``kernel``
 (N, 1, kh, kw), ``sf`` (N,) and ``sigma`` (N,), the noise in [0, 1]; for CASSI ``mask`` (N, 1, H, W). For CS and CASSI ``x``
-may stand for ``y``: it is measured first, so that a matrix that learns sees what it does.
+may stand for ``y``: it is measured first, so that a matrix that learns sees what it does. Where the operator of SR is unknown,
+``kernel`` and ``sigma`` may be left out: nothing reads them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srgui.unfolding.design import Design
-from srgui.unfolding.physics import BlockSensing, BlurDownsample, Cassi, Operator
+from srgui.unfolding.physics import BlockSensing, BlurDownsample, Cassi, Operator, gradient_step
 from srgui.unfolding.physics.sensing import BLOCK, measurements, random_rows
 from srgui.unfolding.spectral import smooth_start
+from srgui.unfolding.unknown import LearnedPair
 
 Given: TypeAlias = Mapping[str, Tensor]
 Weights: TypeAlias = tuple[Tensor, Tensor]  # of the data steps and of the denoisers: each (stages, N or 1, 1, 1, 1)
@@ -70,6 +72,10 @@ class Learned(nn.Module):
 class Sensing(nn.Module):
     """The physics of one task as a network holds it."""
 
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.exact = design.step == "hqs"
+
     def measured(self, given: Given) -> Given:
         """``given`` with ``y`` in it."""
         return given
@@ -90,12 +96,16 @@ class Sensing(nn.Module):
         """Of all stages."""
         raise NotImplementedError
 
+    def data_step(self, stage: int, operator: Operator, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """z, (N, C, H, W): x brought closer to what was measured."""
+        return operator.prox_l2(x, y, weight) if self.exact else gradient_step(operator, x, y, weight)
+
 
 class SrSensing(Sensing):
     """A known kernel and scale; all pictures of a batch have one scale."""
 
     def __init__(self, design: Design) -> None:
-        super().__init__()
+        super().__init__(design)
         self.hyper = HyPaNet(design.stages, design.hidden)
 
     def operator(self, given: Given) -> Operator:
@@ -108,6 +118,37 @@ class SrSensing(Sensing):
 
     def weights(self, given: Given) -> Weights:
         return self.hyper.weigh(given["sigma"], given["sf"])
+
+
+class UnknownSensing(Sensing):
+    """SR of which only the scale is known: the measurement is enlarged, and each stage learns what it is one of (DGUNet)."""
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(design)
+        self.pairs = nn.ModuleList(LearnedPair(design.channels) for _ in range(design.stages))
+        self.learned = Learned(design.stages)
+
+    def measured(self, given: Given) -> Given:
+        """``y`` on the HR grid, where its scale is 1."""
+        y, sf = given["y"], given["sf"]
+        size = (y.shape[-2] * int(sf[0]), y.shape[-1] * int(sf[0]))
+        return {"y": y if size == y.shape[-2:] else enlarged(y, size), "sf": torch.ones_like(sf)}
+
+    def operator(self, given: Given) -> Operator:
+        """What is known for certain: a picture of that size, seen as it is."""
+        y = given["y"]
+        return BlurDownsample(torch.ones(1, 1, 1, 1, dtype=y.dtype, device=y.device), 1, (y.shape[-2], y.shape[-1]), 3)
+
+    def start(self, operator: Operator, y: Tensor) -> Tensor:
+        return y
+
+    def weights(self, given: Given) -> Weights:
+        return self.learned.weigh()
+
+    def data_step(self, stage: int, operator: Operator, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        pair = self.pairs[stage]
+        assert isinstance(pair, LearnedPair)
+        return gradient_step(pair, x, y, weight)
 
 
 def enlarged(y: Tensor, size: tuple[int, int]) -> Tensor:
@@ -128,7 +169,7 @@ class CsSensing(Sensing):
     """
 
     def __init__(self, design: Design) -> None:
-        super().__init__()
+        super().__init__(design)
         self.phi = nn.Parameter(random_rows(measurements(design.ratio)).flatten() * BLOCK, requires_grad=design.phi == "learned")
         self.fixed = design.phi == "fixed"
         self.learned = Learned(design.stages)
@@ -165,7 +206,7 @@ class CassiSensing(Sensing):
     """A known mask."""
 
     def __init__(self, design: Design) -> None:
-        super().__init__()
+        super().__init__(design)
         self.bands = design.bands
         self.learned = Learned(design.stages)
 
@@ -184,4 +225,6 @@ class CassiSensing(Sensing):
 
 
 def build_sensing(design: Design) -> Sensing:
+    if design.step == "learned":
+        return UnknownSensing(design)
     return {"sr": SrSensing, "cs": CsSensing, "cassi": CassiSensing}[design.task](design)

@@ -31,6 +31,10 @@ def test_the_middle_of_a_picture_is_measured_as_evaluate_does(network: Network) 
         expected.append((psnr(sr, to_tensor(hr), **options), ssim(sr, to_tensor(hr), **options)))  # type: ignore[arg-type]
     assert (scores["psnr_y"], scores["ssim_y"]) == pytest.approx(tuple(np.mean(expected, axis=0)))
     assert scores["lpips"] is None
+    over_rgb = [
+        psnr(sr, to_tensor(hr), channel="RGB", crop_border=2) for sr, hr in zip(pictures, (middle[1], small.hr), strict=True)
+    ]
+    assert scores["psnr"] == pytest.approx(np.mean(over_rgb))
 
 
 def test_only_a_few_pictures_are_watched() -> None:

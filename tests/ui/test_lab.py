@@ -29,3 +29,45 @@ def test_a_picture_is_measured_reconstructed_and_looked_into(page):
     page.click("#lab-start")
     page.wait_for_function(f"() => {VIEWER}.item.name === 'cat.png' && {VIEWER}.item.version === 0", timeout=60_000)
     page.wait_for_function("() => !document.querySelector('#lab-curve').innerText.includes('Tikhonov')", timeout=120_000)
+
+
+def test_networks_are_compared_and_a_real_picture_needs_no_kernel(page):
+    page.get_by_role("tab", name="Lab").click()
+    page.wait_for_selector("#lab-start:visible")
+    page.get_by_role("button", name="Example: cat").locator("visible=true").click()
+    page.wait_for_selector("#lab-picture >> text=cat")
+    page.click("#lab-compare")
+    page.wait_for_selector("#lab-network:visible", timeout=120_000)
+    assert "of block's" in page.inner_text("#lab-parameters")
+    first = page.evaluate(f"{VIEWER}.item.labels.sr")
+    page.locator("#lab-network input").nth(1).focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"(first) => {VIEWER}.item.labels.sr !== first", arg=first)
+    page.get_by_label("Enlarge the picture as it is").check()
+    page.wait_for_selector("#lab-kernel", state="hidden")
+    assert page.get_by_label("The blur is unknown").is_checked()
+    page.click("#lab-start")
+    page.wait_for_selector("#lab-network", state="hidden", timeout=120_000)
+    assert page.evaluate(f"Object.keys({VIEWER}.item.layers)") == ["lr", "sr"]
+    page.get_by_label("The blur is unknown").uncheck()
+    page.wait_for_selector("#lab-kernel:visible")
+
+
+def test_after_an_error_or_a_cancel_one_can_start_again(page, tmp_path):
+    page.get_by_role("tab", name="Lab").click()
+    page.wait_for_selector("#lab-start:visible")
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    page.set_input_files("#lab-picture input[type=file]", empty)
+    page.wait_for_selector("#lab-picture >> text=empty")
+    page.click("#lab-start")
+    page.wait_for_selector("#lab-status .error >> text=empty.png: the file is empty")
+    assert "uploads" not in page.inner_text("#lab-status")
+    page.wait_for_selector("#lab-start:enabled")
+    page.get_by_role("button", name="Example: coffee").locator("visible=true").click()
+    page.wait_for_selector("#lab-picture >> text=coffee")
+    page.click("#lab-start")
+    page.wait_for_selector("#lab-start:disabled")
+    page.click("#lab-cancel")
+    page.wait_for_selector("#lab-status >> text=/Cancelled|Done/", timeout=60_000)
+    page.wait_for_selector("#lab-start:enabled")

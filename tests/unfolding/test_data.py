@@ -110,9 +110,25 @@ def test_masks(tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", mask.numpy())
     assert torch.equal(read_mask(tmp_path / "m.mat"), mask)
     assert torch.equal(read_mask(tmp_path / "m.npy"), mask)
-    np.save(tmp_path / "bad.npy", 2 * mask.numpy())
-    with pytest.raises(InputError, match="is no mask"):
-        read_mask(tmp_path / "bad.npy")
+    for number, bad in enumerate((2 * mask, 0 * mask, mask[:0], mask[None])):
+        np.save(tmp_path / f"{number}.npy", bad.numpy())
+        with pytest.raises(InputError, match="is no mask"):
+            read_mask(tmp_path / f"{number}.npy")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", np.array(["text"]), np.array([{}], dtype=object), 1j * np.ones((3, 3))])
+def test_files_that_hold_no_numbers(content: bytes | np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        (tmp_path / "a.mat").write_bytes(content)
+        with pytest.raises(InputError, match="cannot be read"):
+            read_mask(tmp_path / "a.mat")
+    else:
+        np.save(path, content, allow_pickle=True)
+    for read in (lambda: read_mask(path), lambda: find_kernel(str(path))):
+        with pytest.raises(InputError, match="cannot be read"):
+            read()
 
 
 def test_pseudo_colour_shows_short_waves_blue_and_long_ones_red() -> None:
@@ -162,6 +178,13 @@ def test_samples_of_sr_obey_their_operator_and_share_a_scale_within_a_step(items
         sigma = float(given["sigma"])
         assert float((given["y"] - clean).std()) == pytest.approx(sigma, rel=0.3, abs=1e-6)
     assert scales == {2, 3, 4}
+
+
+def test_a_kernel_that_nobody_knows_does_not_move_the_picture(items: list[Item]) -> None:
+    samples = make_samples(Design(step="learned"), items, 48, 2, 0)
+    for number in range(12):
+        kernel = samples[number][0]["kernel"]  # type: ignore[index]
+        assert torch.allclose(kernel, kernel.flip(-2, -1), atol=1e-6)
 
 
 def test_measures_of_the_tasks() -> None:

@@ -23,7 +23,7 @@ from srgui.restorers import open_restorer
 from srgui.unfolding.compare import activations
 from srgui.unfolding.design import Design
 from srgui.unfolding.evaluation import Request, cropped, evaluate
-from srgui.unfolding.files import find, load, settings, shipped
+from srgui.unfolding.files import find, load, scan, settings
 from srgui.unfolding.learning import Order, learn, trained_backbone
 from srgui.unfolding.network import Unfolding
 from srgui.unfolding.publish import publish
@@ -33,6 +33,12 @@ TINY: dict[str, dict[str, Any]] = {
     "sr": {"task": "sr", "stages": 2, "widths": (4, 6), "hidden": 4},
     "cs": {"task": "cs", "stages": 2, "widths": (4, 6), "ratio": 2.0},
     "cassi": {"task": "cassi", "stages": 2, "widths": (4, 6)},
+}
+SEEN = {
+    "y": torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)),
+    "kernel": torch.ones(1, 1, 3, 3) / 9,
+    "sf": torch.tensor([2]),
+    "sigma": torch.zeros(1),
 }
 PATCH = {"sr": 36, "cs": 32, "cassi": 24}
 
@@ -236,6 +242,34 @@ def test_lora_sets_save_what_a_frozen_denoiser_would_keep() -> None:
     assert activations(block, 1, given, given["x"]) > 0
 
 
+def test_an_unknown_kernel_is_a_setting_beside_the_known_one_on_the_same_backbone(
+    make_order: Callable[..., Order], computer: Accelerator, tmp_path: Path, photos: Path
+) -> None:
+    network, phases = learn(make_order(), Run(), silent, computer)
+    publish(tmp_path / "out", "mine", network, phases)
+    order = replace(make_order(step="learned", rank="50%"), backbone=trained_backbone(tmp_path / "work"))
+    blind, phases = learn(order, Run(), silent, computer)
+    folder = publish(tmp_path / "out", "mine", blind, phases)
+    card = read_card(folder)
+    assert list(settings(card)) == ["sr", "unknown"]
+    assert card.network["settings"] == {"unknown": {"step": "learned", "rank": "50%"}}
+    assert load(card).design == make_order().design
+    assert load(card, "unknown").design == order.design
+    call = ["unfold", "evaluate", str(photos), "--limit", "1", "--model", str(folder), "--kernels", "K3", "--unknown"]
+    done = CliRunner().invoke(app, [*call, "--json", str(tmp_path / "blind.json")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "blind.json").read_text())["settings"]["unknown"]
+
+
+def test_a_metric_that_is_not_measured_is_refused(make_order: Callable[..., Order], computer: Accelerator) -> None:
+    order = make_order()
+    for phase in (1, 2):
+        changes = {**order.changes, phase: {**order.changes[phase], "metric": "psnr_y"}}
+        with pytest.raises(InputError, match="metric = 'psnr_y' is not measured"):
+            learn(replace(order, changes=changes), Run(), silent, computer)
+        assert not order.folder.exists()
+
+
 def test_commands(photos: Path, tmp_path: Path, published: Path) -> None:
     runner, out = CliRunner(), tmp_path / "numbers.json"
     call = ["unfold", "evaluate", str(photos), "--limit", "1", "--model", str(published), "--scale", "4", "--kernels", "K2,K11"]
@@ -264,12 +298,41 @@ def test_the_comparison_trains_all_variants_for_as_many_steps_and_goes_on(photos
     assert list(rows) == ["single-2", "block-2", "lorun-2, gamma 10", "lorun-2, gamma 50"]
     assert rows["single-2"]["parameters"] < rows["lorun-2, gamma 10"]["parameters"] < rows["lorun-2, gamma 50"]["parameters"]
     assert "| block-2 |" in (tmp_path / "c" / "report.md").read_text()
+    models = tmp_path / "c" / "models"
+    assert {path.name: load(read_card(path)).design.sharing for path in models.iterdir()} == {
+        "single-2": "single",
+        "block-2": "block",
+        "lorun-2-gamma-10": "lorun",
+        "lorun-2-gamma-50": "lorun",
+    }
     assert CliRunner().invoke(app, call).exit_code == 0
     assert {**json.loads((tmp_path / "c" / "report.json").read_text())}["rows"] == report["rows"]
 
 
+def test_a_network_is_added_once_and_a_broken_one_disables_only_itself(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRGUI_HOME", str(tmp_path / "home"))
+    known = set(scan()[0])
+    call = ["models", "add", str(published)]
+    assert "mine is ready" in CliRunner().invoke(app, call).output
+    assert torch.equal(load(find("mine"))(SEEN), load(read_card(published))(SEEN))
+    again = CliRunner().invoke(app, call).exception
+    assert isinstance(again, ModelError)
+    assert "exists already" in str(again)
+    assert CliRunner().invoke(app, [*call, "--name", "other"]).exit_code == 0
+    (tmp_path / "home" / "unfolding" / "mine" / "card.json").write_text("{}")
+    cards, problems = scan()
+    assert set(cards) == known | {"other"}
+    assert len(problems) == 1
+    (published / "backbone.safetensors").write_bytes(b"")
+    broken = CliRunner().invoke(app, [*call, "--name", "third"]).exception
+    assert isinstance(broken, ModelError)
+    assert "third" not in scan()[0]
+
+
 def test_what_is_shipped_loads_and_restores() -> None:
-    for card in shipped().values():
+    for card in scan()[0].values():
         for name in settings(card):
             network = load(card, name)
             assert all(value.isfinite().all() for value in network.state_dict().values())

@@ -16,7 +16,9 @@ from srgui.unfolding.denoisers.resunet import ResUNet
 from srgui.unfolding.design import Design, read_design
 from srgui.unfolding.kernels import the_twelve
 from srgui.unfolding.network import Unfolding, count
+from srgui.unfolding.physics import gradient_step
 from srgui.unfolding.sensing import HyPaNet, enlarged
+from srgui.unfolding.unknown import LearnedPair
 
 TASKS = ("sr", "cs", "cassi")
 SMALL = {"resunet": (4, 6), "transformer": (4, 1)}
@@ -191,11 +193,44 @@ def test_noise_matters_to_the_hyper_parameters_over_its_whole_range() -> None:
     assert (steps[:, 1:] > 1.5 * steps[:, :-1]).all()
 
 
+def test_an_unknown_operator_is_learned_by_each_stage_from_the_picture_alone() -> None:
+    network = disturbed(Unfolding(design("sr", step="learned")))
+    measured = given("sr")
+    last = network(measured)
+    assert last.shape == (2, 3, 16, 18)
+    told = {**measured, "kernel": measured["kernel"].flip(0), "sigma": measured["sigma"] + 1}
+    assert torch.equal(network(told), last)
+    alone = {name: measured[name] for name in ("y", "sf")}
+    assert torch.equal(network(alone), last)
+    assert torch.equal(network(network.sensing.measured(alone)), last)  # on the HR grid it is not enlarged again
+    before = list(network.outputs(measured))
+    with torch.no_grad():
+        network.sensing.pairs[1].phi.first.weight.add_(0.3)  # type: ignore[union-attr, index, operator]
+    after = list(network.outputs(measured))
+    assert torch.equal(before[0], after[0])
+    assert not torch.allclose(before[1], after[1])
+
+
+def test_a_learned_pair_keeps_pictures_at_first_so_a_step_goes_straight_to_the_measurement() -> None:
+    pair, x, y = LearnedPair(3), torch.rand(1, 3, 8, 9), torch.rand(1, 3, 8, 9)
+    assert torch.equal(pair.A(x), x)
+    assert torch.allclose(gradient_step(pair, x, y, 0.5), (x + y) / 2, atol=1e-6)
+    assert sum(parameter.numel() for parameter in pair.parameters()) == 2 * (2 * 3 * 64 * 9 + 1)
+
+
+def test_an_unknown_operator_starts_from_a_backbone_that_knew_it() -> None:
+    known, unknown = Unfolding(design("sr")), Unfolding(design("sr", step="learned"))
+    unknown.start_from(known)
+    for name, value in known.denoisers.state_dict().items():
+        assert torch.equal(unknown.denoisers.state_dict()[name], value)
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
         ({"task": "derain"}, "'derain' is not known"),
         ({"stages": 0}, "0 stages"),
+        ({"step": "learned", "task": "cs"}, "is for sr"),
         ({"denoiser": "resnet"}, "no denoiser 'resnet'"),
         ({"widths": []}, "fit no resunet"),
         ({"denoiser": "transformer"}, "fit no transformer"),

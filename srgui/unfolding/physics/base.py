@@ -43,7 +43,15 @@ class Operator(Protocol):
         """
 
 
-def gradient_step(operator: Operator, z: Tensor, y: Tensor, rho: Weight) -> Tensor:
+class Pair(Protocol):
+    """A map and what stands for its transpose: all that a gradient step needs."""
+
+    def A(self, x: Tensor) -> Tensor: ...  # noqa: N802
+
+    def A_adjoint(self, y: Tensor) -> Tensor: ...  # noqa: N802
+
+
+def gradient_step(operator: Pair, z: Tensor, y: Tensor, rho: Weight) -> Tensor:
     """``z - rho A'(A z - y)``: one step down |A x - y|^2 / 2, the data step of PGD (DGUNet, Mou et al. 2022, Eq. 4)."""
     return z - rho * operator.A_adjoint(operator.A(z) - y)
 
