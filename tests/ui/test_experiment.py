@@ -61,7 +61,9 @@ def test_networks_are_compared_on_one_measurement():
     assert names[:2] == [("srgui-lorun-sr", "sr"), ("srgui-lorun-sr", "unknown")]
     found = [experiment(rival, Run()) for rival in rivals]
     assert all(np.array_equal(one.measurement, found[0].measurement) for one in found)
+    assert {one.design.sharing for one in found} == {"single", "block", "lorun"}
     table = compared_html(found)
+    assert "steps each" in table
     for one in found:
         assert f"{one.psnr[-1]:.2f} dB" in table
         assert one.network in table
