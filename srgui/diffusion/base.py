@@ -113,23 +113,10 @@ def _load(folder: Path, device: str, precision: Precision, _stamps: tuple[tuple[
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     _check_configs(folder)
-    unet = _from_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=precision.unet)
-    vae = _from_pretrained(AutoencoderKL, folder / "vae", torch_dtype=precision.vae)
+    unet = from_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=precision.unet)
+    vae = from_pretrained(AutoencoderKL, folder / "vae", torch_dtype=precision.vae)
     place = torch.device(device)
-    return StableDiffusion(_frozen(unet, place), _frozen(vae, place), folder, folder_digest(folder), place, precision)
-
-
-def load_tiny(folder: Path, device: torch.device, precision: Precision | None = None) -> nn.Module:
-    """A tiny decoder (diffusers' AutoencoderTiny, such as TAESD) from its folder.
-
-    Raises:
-        ModelError: diffusers is missing, or the folder cannot be used.
-    """
-    check_packages("pisa-sr")
-    from diffusers import AutoencoderTiny
-
-    found = _from_pretrained(AutoencoderTiny, folder, torch_dtype=(precision or Precision.on(device)).vae)
-    return _frozen(found, device)
+    return StableDiffusion(frozen(unet, place), frozen(vae, place), folder, folder_digest(folder), place, precision)
 
 
 def meta_unet(folder: Path) -> nn.Module:
@@ -237,7 +224,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _from_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+def from_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    """A network of one of diffusers' or transformers' classes from its folder, read strictly and without the network.
+
+    Raises:
+        ModelError: the folder cannot be read, or weights are missing, extra or misshapen.
+    """
     try:
         found, info = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
@@ -256,7 +248,8 @@ def _broken(path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} cannot be read: {lines[0]}; get the base again")
 
 
-def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
+def frozen(module: nn.Module, device: torch.device) -> nn.Module:
+    """``module`` for use only, on ``device``."""
     return module.eval().requires_grad_(False).to(device)
 
 
@@ -270,7 +263,7 @@ def _encoded(folder: Path, text: str, width: int) -> Tensor:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise _broken(folder / "tokenizer", error) from error
-    encoder = _from_pretrained(CLIPTextModel, folder / "text_encoder", dtype=torch.float32).eval()
+    encoder = from_pretrained(CLIPTextModel, folder / "text_encoder", dtype=torch.float32).eval()
     ids = tokenizer(
         text, max_length=_tokens(tokenizer, encoder), padding="max_length", truncation=True, return_tensors="pt"
     ).input_ids

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from srgui.diffusion.tiny import HUB
 from srgui.errors import SrguiError
 from srgui.models.cards import Card, all_cards, models_folder, scan
 from srgui.models.download import add_model, download_model
@@ -87,7 +88,13 @@ def _table() -> str:
     rows += "".join(f"<tr class='failed'><td colspan='5'>{html.escape(problem)}</td></tr>" for problem in problems)
     head = "".join(f"<th scope='col'>{title}</th>" for title in ("Model", "Scale", "What it is", "Licence", "State"))
     place = html.escape(str(models_folder()))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>Your models are kept in {place}.</p>"
+    notes = f"<p>Your models are kept in {place}.</p>"
+    if any(card.family == "pisa-sr" and card.present for card in cards.values()):
+        notes += (
+            "<p>With a tiny decoder small previews of PiSA-SR follow the sliders: put the folder of "
+            f"{html.escape(HUB)} (10 MB, from Hugging Face) into {place} as taesd.</p>"
+        )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{notes}"
 
 
 def _row(card: Card) -> str:

@@ -98,9 +98,16 @@ class Sessions:
 
     def bind_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """As :meth:`bind`, of ``function(sessions, session, event)`` for an event that carries a value."""
+        bound = self.bind(function)
+        if inspect.isgeneratorfunction(bound):
+
+            def stream(request: gr.Request, event: gr.EventData) -> Iterator[Any]:
+                yield from bound(request, event)
+
+            return stream
 
         def call(request: gr.Request, event: gr.EventData) -> Any:
-            return function(self, request.session_hash or "", event)
+            return bound(request, event)
 
         return call
 

@@ -138,7 +138,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
                 cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
         with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="outcome"):
-            view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy))
+            view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy, sessions.running))
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
                 sharing = gr.Button("Share as a page", visible=False, scale=0, min_width=190, elem_id="share")
