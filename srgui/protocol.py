@@ -70,6 +70,20 @@ class Control:
 
 
 @dataclass(frozen=True)
+class OptionField:
+    """What a person may say beside the picture, as ``Source.extras`` takes it under ``name``.
+
+    ``choices``: values by label, where there are only these.
+    """
+
+    name: str
+    label: str
+    help: str
+    default: Option
+    choices: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Attached:
     """An adapter on a restorer: its name, its strength, what it is for (``domain``, ``pixel``, ``semantic``), its digest."""
 

@@ -11,7 +11,7 @@ from srgui.device import pick
 from srgui.errors import AdapterError, ModelError, near
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.models.requirements import check_packages
-from srgui.protocol import Restorer
+from srgui.protocol import OptionField, Restorer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,9 +28,8 @@ FAMILIES = {
     "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
 }
 
-
-PROMPTED = ("pisa-sr",)  # families that take a prompt beside the picture
-
+# Families that want to know more than the picture: what that is.
+OPTIONS = {"pisa-sr": "srgui.diffusion.options:FIELDS"}
 # Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
 ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
 # Families that are no single network: what makes one of them that can be trained.
@@ -91,6 +90,15 @@ def reopen(made: Made, *, model: str | None = None, device: str = "auto") -> Res
     if made.model_sha256 is not None and restorer.info.digest != made.model_sha256:
         raise ModelError(f"{restorer.info.id} has other weights than those that made this result; give them with --model")
     return restorer
+
+
+def option_fields(family: str) -> tuple[OptionField, ...]:
+    """What a person may say to models of ``family`` beside the picture."""
+    if family not in OPTIONS:
+        return ()
+    module, name = OPTIONS[family].split(":")
+    found: tuple[OptionField, ...] = getattr(import_module(module), name)
+    return found
 
 
 def open_network(model: str) -> tuple[Card, Network]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from srgui.device import is_out_of_memory
 from srgui.diffusion.base import StableDiffusion
-from srgui.diffusion.colour import Fix, colour_fix
+from srgui.diffusion.colour import colour_fix
 from srgui.diffusion.latents import tiled
 from srgui.diffusion.memory import FLOOR, Tiling, decoder_tiles, encoder_tiles
+from srgui.diffusion.options import Options
 from srgui.diffusion.sizes import Sizes, to_process
 from srgui.diffusion.vae import decode, encode
 from srgui.errors import Cancelled, InputError, MemoryLimitError
@@ -27,45 +28,6 @@ from srgui.resample import needed, resize, resize_region
 
 STEP = 1  # the time step at which the UNet is asked for the noise (arXiv 2412.03017, Eq. 5 and its release)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a person may choose for a picture; the defaults are those of PiSA-SR's release, but for the encoding.
-
-    Attributes:
-        prompt: what is in the picture; empty as released.
-        negative_prompt: what shall not be in it. Where it is given, every plane takes a second pass.
-        prompt_scale: how far the prediction is moved from the negative prompt's to the prompt's (classifier-free guidance,
-            arXiv 2207.12598, Eq. 6); without a negative prompt it does nothing.
-        sampled: encode by a sample of the VAE's distribution, as released, drawn with ``seed``; otherwise by its mode.
-        colour: whose tones the result has, see :func:`srgui.diffusion.colour.colour_fix`.
-    """
-
-    prompt: str = ""
-    negative_prompt: str = ""
-    prompt_scale: float = 1.5
-    sampled: bool = False
-    seed: int = 0
-    colour: Fix = "adain"
-
-    @classmethod
-    def of(cls, extras: Mapping[str, object]) -> Options:
-        """From what a source brings beside its picture.
-
-        Raises:
-            InputError: an option is unknown, or of the wrong type.
-        """
-        kinds = {each.name: type(each.default) for each in fields(cls)}
-        for name, value in extras.items():
-            if name not in kinds:
-                raise InputError(f"there is no option {name!r} for this model; it has {', '.join(kinds)}")
-            if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
-                raise InputError(f"{name} {value!r} must be of type {kinds[name].__name__}")
-        found = cls(**extras)  # type: ignore[arg-type]
-        if found.colour not in get_args(Fix):
-            raise InputError(f"there is no colour fix {found.colour!r}; use {', '.join(get_args(Fix))}")
-        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from srgui.diffusion.base import StableDiffusion, base_of, load_base
-from srgui.diffusion.blend import Guided, LatentBlend, Options
+from srgui.diffusion.blend import Guided, LatentBlend
 from srgui.diffusion.latents import windows
 from srgui.diffusion.memory import Tiling, budget_on, decoder_tiles, encoder_tiles, fitting, operations_per_second
+from srgui.diffusion.options import Options
 from srgui.diffusion.sizes import sizes_of
 from srgui.diffusion.tiny import open_tiny
 from srgui.errors import AdapterError

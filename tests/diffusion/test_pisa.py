@@ -216,6 +216,8 @@ def test_a_mask_holds_other_values_inside(opened: Any, lr: Tensor) -> None:
         ({"colour": "sepia"}, "adain, wavelet, none"),
         ({"prompts": "cat"}, "there is no option 'prompts'"),
         ({"seed": "1"}, "must be of type int"),
+        ({"seed": -1}, "seed -1 is out of range; use 0 to"),
+        ({"prompt_scale": float("nan")}, "is no number"),
     ],
 )
 def test_options_that_cannot_be_are_refused(opened: Any, lr: Tensor, extras: dict[str, object], message: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from srgui.images import read_settings
+
 PHOTO = Path(__file__).resolve().parents[2] / "assets" / "examples" / "cat.png"
 VIEWER = "const v = document.querySelector('#viewer .sv').viewer;"
 MOVE = """(value) => {
@@ -42,7 +44,7 @@ def opened(page, models):
     page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
     page.click("#model input")
     page.get_by_role("option", name="Tiny SD").click()
-    page.wait_for_selector("#prompts")
+    page.wait_for_selector("#options-pisa-sr")
     page.set_input_files("#pictures input[type=file]", PHOTO)
     page.wait_for_selector("#forecast >> text=720 × 560", timeout=30_000)
     return page
@@ -87,3 +89,28 @@ def test_without_a_tiny_decoder_nothing_is_asked_for_until_release(opened):
     opened.wait_for_timeout(500)
     assert not [url for url in asked if "heartbeat" not in url]
     released(opened, 0.3)
+
+
+def test_tones_prompts_and_a_random_start_are_in_the_result_and_come_back_with_it(opened, tmp_path):
+    opened.get_by_text("Prompts, tones, start").click()
+    opened.fill("#option-prompt textarea", "a cat")
+    opened.click("#option-colour input")
+    opened.get_by_role("option", name="wavelet").click()
+    opened.check("#option-sampled input")
+    opened.fill("#option-seed input", "7")
+    opened.press("#option-seed input", "Tab")
+    upscaled(opened)
+    file = tmp_path / "result.png"
+    with opened.expect_download() as download:
+        opened.click("#download")
+    download.value.save_as(file)
+    chosen = {"prompt": "a cat", "negative_prompt": "", "prompt_scale": 1.5, "colour": "wavelet", "sampled": True, "seed": 7}
+    assert read_settings(file)["options"] == chosen
+    opened.fill("#option-seed input", "8")
+    opened.uncheck("#option-sampled input")
+    opened.wait_for_selector("#stale >> text=changed since this result")
+    opened.click("#pictures button[aria-label=Clear]")
+    opened.set_input_files("#pictures input[type=file]", file)
+    opened.wait_for_selector("#restored >> text=settings of result.png are restored")
+    opened.wait_for_function("() => document.querySelector('#option-seed input').value === '7'")
+    assert opened.is_checked("#option-sampled input")
