@@ -94,9 +94,7 @@ def costs_of(unet: Any, vae: Any, factor: int) -> Costs:
 
 def _count(module: nn.Module, call: Callable[[Any], object]) -> Cost:
     size = next(module.parameters()).element_size()
-    blank: dict[int, object] = {id(t): nn.Parameter(_blank(t), requires_grad=False) for t in module.parameters()}
-    blank |= {id(t): _blank(t) for t in module.buffers()}
-    copy = deepcopy(module, blank)
+    copy = shapes_of(module)
     largest, operations = 0, 0
 
     def note(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -112,6 +110,12 @@ def _count(module: nn.Module, call: Callable[[Any], object]) -> Cost:
     with torch.no_grad():
         call(copy)
     return Cost(2 * largest * size / _PROBE**2, operations / _PROBE**2)
+
+
+def shapes_of(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` on the meta device, to be run without computing."""
+    blank: dict[int, object] = {id(t): nn.Parameter(_blank(t), requires_grad=False) for t in module.parameters()}
+    return deepcopy(module, blank | {id(t): _blank(t) for t in module.buffers()})
 
 
 def _blank(tensor: Tensor) -> Tensor:

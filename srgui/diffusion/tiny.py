@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from srgui.diffusion.base import Precision, from_pretrained, frozen
+from srgui.diffusion.base import Precision, classes, from_pretrained, frozen
 from srgui.errors import ModelError
 from srgui.models.cards import Card, models_folder
 
@@ -63,7 +63,5 @@ def _channels(folder: Path) -> int | None:
 
 @lru_cache(maxsize=1)
 def _load(folder: Path, _mtime: int, device: str) -> nn.Module:
-    from diffusers import AutoencoderTiny
-
-    place = torch.device(device)
-    return frozen(from_pretrained(AutoencoderTiny, folder, torch_dtype=Precision.on(place).vae), place)
+    place, (kind,) = torch.device(device), classes("diffusers", "AutoencoderTiny")
+    return frozen(from_pretrained(kind, folder, torch_dtype=Precision.on(place).vae), place)

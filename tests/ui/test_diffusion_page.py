@@ -114,3 +114,20 @@ def test_tones_prompts_and_a_random_start_are_in_the_result_and_come_back_with_i
     opened.wait_for_selector("#restored >> text=settings of result.png are restored")
     opened.wait_for_function("() => document.querySelector('#option-seed input').value === '7'")
     assert opened.is_checked("#option-sampled input")
+
+
+def test_a_pair_can_be_trained_from_the_train_tab(page, models, tmp_path, save_png):
+    page.reload()
+    page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
+    page.get_by_role("tab", name="Train").click()
+    page.wait_for_selector("#train-start:enabled")
+    page.click("#train-model input")
+    page.get_by_role("option", name="Tiny SD").click()
+    page.wait_for_function("() => document.querySelector('#train-preset input').value.startsWith('PiSA-SR: restore')")
+    assert "Tiny SD" in page.input_value("#train-model input")
+    page.click("#train-preset input")
+    assert [option.split(":")[0].strip("✓\n") for option in page.get_by_role("option").all_inner_texts()] == ["PiSA-SR"] * 2
+    page.get_by_role("option", name="detail").click()
+    page.wait_for_selector("#train-under")
+    page.set_input_files("#train-pictures input[type=file]", [save_png(tmp_path / f"{n}.png", (520, 520 + n)) for n in range(3)])
+    page.wait_for_selector("#train-forecast:has-text('8500 steps'):has-text('on 73 layers')", timeout=60_000)
