@@ -284,7 +284,7 @@ def from_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
 
 def _broken(path: Path, error: Exception) -> ModelError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(f"{path} cannot be read: {lines[0]}; get the base again")
+    return ModelError(f"{path} cannot be read: {lines[0].rstrip('.')}; get the base again")
 
 
 def frozen(module: nn.Module, device: torch.device) -> nn.Module:
