@@ -70,6 +70,20 @@ class Control:
 
 
 @dataclass(frozen=True)
+class OptionField:
+    """What a person may say beside the picture, as ``Source.extras`` takes it under ``name``.
+
+    ``choices``: values by label, where there are only these.
+    """
+
+    name: str
+    label: str
+    help: str
+    default: Option
+    choices: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Attached:
     """An adapter on a restorer: its name, its strength, what it is for (``domain``, ``pixel``, ``semantic``), its digest."""
 
@@ -83,7 +97,8 @@ class Attached:
 class RestorerInfo:
     """What a caller may know of a restorer before it runs. ``tile``: the side that was asked for, None if it is chosen.
 
-    ``options``: what a person may say beside the picture, each with its default, as ``Source.extras`` takes it.
+    ``options``: what a person may say beside the picture, each with its default, as ``Source.extras`` takes it. ``previews``:
+    whether what it prepares is :class:`Previewing`.
     """
 
     id: str
@@ -96,6 +111,7 @@ class RestorerInfo:
     adapters: tuple[Attached, ...] = ()
     tile: int | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
+    previews: bool = False
 
     def control(self, name: str) -> Control | None:
         return next((control for control in self.controls if control.name == name), None)
@@ -124,11 +140,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take: ``tiles``, peak working ``memory`` in bytes, ``seconds``."""
+    """What a run will take: ``tiles``, peak working ``memory`` in bytes, ``seconds``.
+
+    ``host``: bytes of main memory beside it, where the work is on another device. ``move``: seconds that a move of a control takes
+    afterwards, where it is more than a blend, and ``first_move`` that the first one takes on top.
+    """
 
     tiles: int
     memory: int
     seconds: float
+    host: int = 0
+    move: float = 0.0
+    first_move: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -188,6 +211,14 @@ class Prepared(Protocol):
 
     def close(self) -> None:
         """Free what was kept; rendering afterwards is an error."""
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """A prepared picture of which a setting is shown at once, small and roughly, where rendering it takes longer."""
+
+    def preview(self, setting: Setting, run: Run, *, patient: bool = False) -> Tensor | None:
+        """(1, 3, h, w) in [0, 1], of about the result's shape; None where it cannot be had at once, unless ``patient``."""
 
 
 @runtime_checkable

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srgui.device import pick
 from srgui.errors import AdapterError, ModelError, near
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.models.requirements import check_packages
-from srgui.protocol import Restorer
+from srgui.protocol import OptionField, Restorer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,11 +30,12 @@ FAMILIES = {
     "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
 }
 
-
-PROMPTED = ("pisa-sr",)  # families that take a prompt beside the picture
-
+# Families that want to know more than the picture: what that is.
+OPTIONS = {"pisa-sr": "srgui.diffusion.options:FIELDS"}
 # Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
 ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
+# And that digest alone, which takes no packages.
+BASES = {"pisa-sr": "srgui.diffusion.base:base_digest"}
 # Families that are no single network: what makes one of them that can be trained.
 TRAINABLE = {"pisa-sr": "srgui.diffusion.training:open_trainable"}
 # Families whose base restores nothing without its pair.
@@ -68,7 +71,7 @@ def open_restorer(
     family = getattr(import_module(module), name)
     loaded = [(load_adapter(name), strength) for name, strength in adapters]
     if (pair or card.family in PAIRED) and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
-        loaded += [(_of_pair(card, name), 1.0) for name in card.pair]
+        loaded += [(pair_adapter(card, name), 1.0) for name in card.pair]
     restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
     return restorer
 
@@ -91,6 +94,15 @@ def reopen(made: Made, *, model: str | None = None, device: str = "auto") -> Res
     if made.model_sha256 is not None and restorer.info.digest != made.model_sha256:
         raise ModelError(f"{restorer.info.id} has other weights than those that made this result; give them with --model")
     return restorer
+
+
+def option_fields(family: str) -> tuple[OptionField, ...]:
+    """What a person may say to models of ``family`` beside the picture."""
+    if family not in OPTIONS:
+        return ()
+    module, name = OPTIONS[family].split(":")
+    found: tuple[OptionField, ...] = getattr(import_module(module), name)
+    return found
 
 
 def open_network(model: str) -> tuple[Card, Network]:
@@ -146,26 +158,57 @@ def open_adapted(model: str) -> Adapted:
     return Adapted(card, part, digest, card.scale)
 
 
-def open_trainable(model: str, beneath: Sequence[tuple[Adapter, float]], prompt: str) -> Network:
+def adapters_base(card: Card) -> str | None:
+    """The digest of what adapters for a model lie on; None where it is not on this machine, or takes none."""
+    if not card.present or not takes_adapters(card):
+        return None
+    if card.family in ADAPTED:
+        module, name = BASES[card.family].split(":")
+        found: str | None = getattr(import_module(module), name)(card)
+        return found
+    path = card.parts["weights"].path
+    return _digest(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, _mtime: int) -> str:
+    from srgui.models.load import file_digest
+
+    return file_digest(path)
+
+
+def takes_adapters(card: Card) -> bool:
+    return card.family in ADAPTED or "weights" in card.parts
+
+
+def open_trainable(model: str, beneath: Sequence[tuple[Adapter, float]], prompt: str, weights: bool = True) -> Network:
     """A model of one of the families :data:`TRAINABLE` as a network that can be trained.
 
     Args:
         beneath: adapters that lie beneath what is trained, frozen.
         prompt: what the pictures show.
+        weights: whether they must be there; without them the network is on the meta device, to be counted only.
 
     Raises:
         ModelError: unknown model, weights missing or unusable. AdapterError: an adapter is for another base.
     """
-    card = _present(find_card(model))
+    card = find_card(model)
+    if weights:
+        _present(card)
     module, name = TRAINABLE[card.family].split(":")
-    network: Network = getattr(import_module(module), name)(card, beneath, prompt)
+    network: Network = getattr(import_module(module), name)(card, beneath, prompt, weights)
     return network
 
 
-def _of_pair(card: Card, name: str) -> Adapter:
+def pair_adapter(card: Card, name: str) -> Adapter:
+    """An adapter that may be one of a model's own pair.
+
+    Raises:
+        AdapterError: it is unknown; of a pair that does not come with srgui, where to get it. Or it is broken.
+    """
     from srgui.lora.catalogue import all_adapters, load_adapter
 
-    if name not in all_adapters() and card.source:
+    if name in card.pair and name not in all_adapters() and card.source:
         raise AdapterError(
             f"{card.id} needs the adapter {name}, which is not on this machine; get it from {card.source} and bring it in with: "
             f"python -m srgui adapters import FILE --model {card.id} --name {card.id}"

@@ -74,10 +74,24 @@ export class Painter {
   after(context, frame, at = {}, place = "view") {
     const { left = 0, top = 0, from = 0, to = frame.width } = at;
     const begun = performance.now(), blended = this.viewer.live && this.blended(frame, place);
+    if (!blended && this.viewer.sketch.image) return this.sketched(context, frame, { left, top, from, to });
     if (!blended) return this.layer(context, this.viewer.result, frame, at);
     if (to > from) context.drawImage(blended, from, 0, to - from, frame.height, left + from, top, to - from, frame.height);
     performance.clearMeasures("srgui:blend");
     performance.measure("srgui:blend", { start: begun, end: performance.now() });
+  }
+
+  // The small picture of the values that the sliders have, stretched over the result's place.
+  sketched(context, frame, { left, top, from, to }) {
+    const [width, height] = this.viewer.size();
+    context.save();
+    context.beginPath();
+    context.rect(left + from, top, to - from, frame.height);
+    context.clip();
+    context.imageSmoothingEnabled = true;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.viewer.sketch.image, left + frame.x, top + frame.y, width * frame.zoom, height * frame.zoom);
+    context.restore();
   }
 
   // A canvas with the blend at the live values; null while its corners are still on their way.

@@ -127,16 +127,22 @@ export class Steering {
     this.said();
     viewer.redraw();
     viewer.dispatchEvent(new CustomEvent("steer", { detail: { values, masked, hasMask: Boolean(masked) } }));
+    if (this.guide.sketch && !this.caughtUp) viewer.sketch.follow(() => this.asked());
     clearTimeout(this.rest);
     if (released) this.rest = setTimeout(() => this.send(), rest);
+  }
+
+  // What the server is asked for.
+  async asked() {
+    const { values, masked, mask } = this, { id } = this.viewer.item;
+    return { id, values, masked, mask: masked && (await maskToUrl(mask)) };
   }
 
   stroked() { this.steer(true, STROKE_REST); }
 
   async send() {
-    const { values, masked, mask } = this, { id } = this.viewer.item, sending = (this.sending = {});
-    const url = masked && (await maskToUrl(mask));
-    if (this.sending === sending) this.release({ id, values, masked, mask: url });
+    const sending = (this.sending = {}), asked = await this.asked();
+    if (this.sending === sending) this.release(asked);
   }
 
   said() {

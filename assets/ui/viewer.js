@@ -11,6 +11,7 @@ import { MAX_ZOOM, clampOffset, layOut, paneAt, panesIn, visibleBox, zoomStep, z
 import { Hand } from "./hand.js";
 import { Loupe } from "./loupe.js";
 import { Painter } from "./painter.js";
+import { Sketch } from "./sketch.js";
 import { Steering } from "./steering.js";
 import { TileCache } from "./tiles.js";
 import { Toolbar } from "./toolbar.js";
@@ -23,8 +24,8 @@ const VIEW_REST = 200; // milliseconds after which a view counts as settled
 // Events: `steer` at every move of a slider or the brush {values, masked, hasMask}; `view` when what is visible has
 // settled, with `visible()`; `show` when the picture is another or the same anew, and when the mask it came with is read.
 export class Viewer extends EventTarget {
-  // `release` is called with what a slider or the brush asks of the server when it is let go of.
-  constructor(root, fetchTile, release = () => {}) {
+  // `release` is called with what a slider or the brush asks of the server when it is let go of, `fetchSketch` while it moves.
+  constructor(root, fetchTile, release = () => {}, fetchSketch = async () => null) {
     super();
     this.root = root;
     this.stage = root.querySelector(".sv-stage");
@@ -32,6 +33,7 @@ export class Viewer extends EventTarget {
     this.divider = root.querySelector(".sv-divider");
     this.context = this.canvas.getContext("2d");
     this.cache = new TileCache(fetchTile, () => this.redraw());
+    this.sketch = new Sketch(fetchSketch, () => this.redraw());
     this.live = null; // values that are shown by blending, while they are not yet those of the server's picture
     this.items = [];
     this.index = 0;
@@ -201,6 +203,7 @@ export class Viewer extends EventTarget {
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.item) return this.loupe.draw();
     if (this.live && this.steering.caughtUp && this.ready(this.result)) this.live = null;
+    if (!this.live) this.sketch.forget();
     const frame = this.frame(), panes = this.panes();
     for (const pane of panes) {
       if (pane.name === "both") this.both(frame, pane);
@@ -229,6 +232,8 @@ export class Viewer extends EventTarget {
 
   label(name) {
     const labels = { lr: "Original", hr: "Reference", sr: "Upscaled", ...this.item.labels };
+    if (name === "after" && this.sketch.image) return "Preview";
+    if (name === "after" && this.sketch.busy) return "Preparing a preview…";
     return labels[{ before: this.left, after: "sr" }[name] ?? name];
   }
 
@@ -261,14 +266,20 @@ export class Viewer extends EventTarget {
   }
 }
 
-// Bind a viewer to a Gradio HTML component. `server.tile` takes a request and resolves to a PNG in base64.
+// Bind a viewer to a Gradio HTML component. `server.tile` and `server.sketch` take a request and resolve to a PNG in base64.
 export function mount(element, props, server, watch, trigger) {
+  const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const fetchTile = async (request) => {
     const text = await server.tile(request);
     if (!text) throw new Error("no longer on the server");
-    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    return bytesOf(text);
   };
-  const viewer = new Viewer(element.querySelector(".sv"), fetchTile, (asked) => trigger("select", { value: asked }));
+  const fetchSketch = async (request) => {
+    const text = await server.sketch?.(request);
+    return text && bytesOf(text);
+  };
+  const release = (asked) => trigger("select", { value: asked });
+  const viewer = new Viewer(element.querySelector(".sv"), fetchTile, release, fetchSketch);
   element.querySelector(".sv").viewer = viewer;
   watch("value", () => viewer.show(props.value));
   viewer.show(props.value);

@@ -62,7 +62,7 @@ def adapters_show(name: str) -> None:
 @app.command("import")
 def adapters_import(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A file or folder: of srgui, peft, kohya or diffusers.")],
-    name: Annotated[str | None, typer.Option(help="Name to give it; by default the file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name to give it; by default the file's, of a pair the model's.")] = None,
     model: Model = DEFAULT_MODEL,
 ) -> None:
     """Copy an adapter among yours, if it fits the model it is for; of PiSA-SR's own file both, as NAME-pixel and NAME-semantic."""

@@ -7,6 +7,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from srgui.models.cards import Card
 from srgui.models.load import file_digest
 from srgui.models.requirements import check_packages
 
+_IMPORTING = threading.Lock()
 PARTS = ("unet", "vae", "text_encoder")
 _MISFITS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")  # UNets that want more than a prompt
 
@@ -110,26 +112,13 @@ def load_base(folder: Path, device: torch.device, precision: Precision | None = 
 
 @lru_cache(maxsize=1)
 def _load(folder: Path, device: str, precision: Precision, _stamps: tuple[tuple[str, int, int], ...]) -> StableDiffusion:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    AutoencoderKL, UNet2DConditionModel = classes("diffusers", "AutoencoderKL", "UNet2DConditionModel")  # noqa: N806
 
     _check_configs(folder)
-    unet = _from_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=precision.unet)
-    vae = _from_pretrained(AutoencoderKL, folder / "vae", torch_dtype=precision.vae)
+    unet = from_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=precision.unet)
+    vae = from_pretrained(AutoencoderKL, folder / "vae", torch_dtype=precision.vae)
     place = torch.device(device)
-    return StableDiffusion(_frozen(unet, place), _frozen(vae, place), folder, folder_digest(folder), place, precision)
-
-
-def load_tiny(folder: Path, device: torch.device, precision: Precision | None = None) -> nn.Module:
-    """A tiny decoder (diffusers' AutoencoderTiny, such as TAESD) from its folder.
-
-    Raises:
-        ModelError: diffusers is missing, or the folder cannot be used.
-    """
-    check_packages("pisa-sr")
-    from diffusers import AutoencoderTiny
-
-    found = _from_pretrained(AutoencoderTiny, folder, torch_dtype=(precision or Precision.on(device)).vae)
-    return _frozen(found, device)
+    return StableDiffusion(frozen(unet, place), frozen(vae, place), folder, folder_digest(folder), place, precision)
 
 
 def meta_unet(folder: Path) -> nn.Module:
@@ -140,15 +129,44 @@ def meta_unet(folder: Path) -> nn.Module:
     """
     check_packages("pisa-sr")
     _check_layout(folder)
-    from diffusers import UNet2DConditionModel
+    (unet,) = classes("diffusers", "UNet2DConditionModel")
+    return _on_meta(unet, _read_json(folder / "unet" / "config.json"), folder / "unet")
 
-    config = _read_json(folder / "unet" / "config.json")
+
+def meta_base(card: Card) -> StableDiffusion:
+    """The base of a card without its weights, to be counted: shaped by its folder, else by the card's ``network``.
+
+    Raises:
+        ModelError: as :func:`load_base`, or neither says how it is shaped.
+    """
+    check_packages("pisa-sr")
+    AutoencoderKL, UNet2DConditionModel = classes("diffusers", "AutoencoderKL", "UNet2DConditionModel")  # noqa: N806
+
+    folder = base_of(card)
+    here = folder.is_dir()
+    if here:
+        _check_layout(folder)
+        _check_configs(folder)
+    elif not card.network:
+        raise ModelError(f"the base {folder} is not on this machine, nor its shape on the card of {card.id}; {card.remedy}")
+    shapes = [_read_json(folder / part / "config.json") if here else dict(card.network[part]) for part in ("unet", "vae")]
+    unet, vae = (_on_meta(kind, s, folder) for kind, s in zip((UNet2DConditionModel, AutoencoderKL), shapes, strict=True))
+    meta, digest = torch.device("meta"), folder_digest(folder) if here else ""
+    return StableDiffusion(unet, vae, folder, digest, meta, Precision(torch.float32))
+
+
+def _on_meta(kind: Any, config: dict[str, Any], folder: Path) -> nn.Module:
     try:
         with torch.device("meta"):
-            unet: nn.Module = UNet2DConditionModel.from_config(config)
+            found: nn.Module = kind.from_config(config)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        raise _broken(folder / "unet", error) from error
-    return unet
+        raise _broken(folder, error) from error
+    return found.eval().requires_grad_(False)
+
+
+def base_digest(card: Card) -> str | None:
+    """The digest of a card's base as adapters name it; None where it names none."""
+    return folder_digest(card.parts["base"].path) if "base" in card.parts else None
 
 
 def adapted_part(card: Card) -> tuple[nn.Module, str]:
@@ -237,7 +255,20 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _from_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+def classes(package: str, *names: str) -> tuple[Any, ...]:
+    """What ``package``, diffusers or transformers, has by these names. They load their parts when these are first asked for, which
+    fails where two threads ask at once."""
+    with _IMPORTING:
+        found = import_module(package)
+        return tuple(getattr(found, name) for name in names)
+
+
+def from_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    """A network of one of diffusers' or transformers' classes from its folder, read strictly and without the network.
+
+    Raises:
+        ModelError: the folder cannot be read, or weights are missing, extra or misshapen.
+    """
     try:
         found, info = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
@@ -253,24 +284,24 @@ def _from_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
 
 def _broken(path: Path, error: Exception) -> ModelError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(f"{path} cannot be read: {lines[0]}; get the base again")
+    return ModelError(f"{path} cannot be read: {lines[0].rstrip('.')}; get the base again")
 
 
-def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
+def frozen(module: nn.Module, device: torch.device) -> nn.Module:
+    """``module`` for use only, on ``device``."""
     return module.eval().requires_grad_(False).to(device)
 
 
 @torch.no_grad()  # not inference mode: a training keeps what is encoded for its backward pass
 def _encoded(folder: Path, text: str, width: int) -> Tensor:
-    from transformers import CLIPTextModel, CLIPTokenizer
-    from transformers.utils import logging
-
+    CLIPTextModel, CLIPTokenizer = classes("transformers", "CLIPTextModel", "CLIPTokenizer")  # noqa: N806
+    (logging,) = classes("transformers.utils", "logging")
     logging.disable_progress_bar()
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise _broken(folder / "tokenizer", error) from error
-    encoder = _from_pretrained(CLIPTextModel, folder / "text_encoder", dtype=torch.float32).eval()
+    encoder = from_pretrained(CLIPTextModel, folder / "text_encoder", dtype=torch.float32).eval()
     ids = tokenizer(
         text, max_length=_tokens(tokenizer, encoder), padding="max_length", truncation=True, return_tensors="pt"
     ).input_ids

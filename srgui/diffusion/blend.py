@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,58 +14,20 @@ from torch.nn import functional as F
 
 from srgui.device import is_out_of_memory
 from srgui.diffusion.base import StableDiffusion
-from srgui.diffusion.colour import Fix, colour_fix
+from srgui.diffusion.colour import colour_fix
 from srgui.diffusion.latents import tiled
-from srgui.diffusion.memory import FLOOR, Tiling, hold_type
+from srgui.diffusion.memory import FLOOR, Tiling, decoder_tiles, encoder_tiles
+from srgui.diffusion.options import Options
 from srgui.diffusion.sizes import Sizes, to_process
 from srgui.diffusion.vae import decode, encode
 from srgui.errors import Cancelled, InputError, MemoryLimitError
 from srgui.inference.guidance import Weights, complete
 from srgui.inference.planes import Store, store_for
 from srgui.protocol import Box, Control, Run, Setting
-from srgui.resample import needed, resize_region
+from srgui.resample import needed, resize, resize_region
 
 STEP = 1  # the time step at which the UNet is asked for the noise (arXiv 2412.03017, Eq. 5 and its release)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a person may choose for a picture; the defaults are those of PiSA-SR's release, but for the encoding.
-
-    Attributes:
-        prompt: what is in the picture; empty as released.
-        negative_prompt: what shall not be in it. Where it is given, every plane takes a second pass.
-        prompt_scale: how far the prediction is moved from the negative prompt's to the prompt's (classifier-free guidance,
-            arXiv 2207.12598, Eq. 6); without a negative prompt it does nothing.
-        sampled: encode by a sample of the VAE's distribution, as released, drawn with ``seed``; otherwise by its mode.
-        colour: whose tones the result has, see :func:`srgui.diffusion.colour.colour_fix`.
-    """
-
-    prompt: str = ""
-    negative_prompt: str = ""
-    prompt_scale: float = 1.5
-    sampled: bool = False
-    seed: int = 0
-    colour: Fix = "adain"
-
-    @classmethod
-    def of(cls, extras: Mapping[str, object]) -> Options:
-        """From what a source brings beside its picture.
-
-        Raises:
-            InputError: an option is unknown, or of the wrong type.
-        """
-        kinds = {each.name: type(each.default) for each in fields(cls)}
-        for name, value in extras.items():
-            if name not in kinds:
-                raise InputError(f"there is no option {name!r} for this model; it has {', '.join(kinds)}")
-            if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
-                raise InputError(f"{name} {value!r} must be of type {kinds[name].__name__}")
-        found = cls(**extras)  # type: ignore[arg-type]
-        if found.colour not in get_args(Fix):
-            raise InputError(f"there is no colour fix {found.colour!r}; use {', '.join(get_args(Fix))}")
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +60,10 @@ class _Planes:
     z_L: Tensor  # noqa: N815 - the paper's name
     tile: int
     noise: dict[str, Tensor] = field(default_factory=dict)
+
+    def latents(self) -> dict[str, Tensor]:
+        """All that are there now, by the names that weights are given to."""
+        return {"z_L": self.z_L, **self.noise}
 
 
 class LatentBlend:
@@ -164,28 +130,39 @@ class LatentBlend:
             at = needed(process, self.size, box)
             return resize_region(self._drawn.store.read(at), at, process, self.size, box)
 
-    def preview(self, setting: Setting, run: Run, side: int = 512) -> Tensor | None:
-        """A small picture of a setting by the tiny decoder: (1, 3, h, w) in [0, 1], no longer than ``side``, without colour fix.
+    def preview(self, setting: Setting, run: Run, side: int = 512, *, patient: bool = False) -> Tensor | None:
+        """A small picture of a setting by the tiny decoder: (1, 3, h, w) in [0, 1], no longer than ``side``.
+
+        It does not wait for a rendering that is under way.
+
+        Args:
+            patient: compute planes that are not there yet.
 
         Returns:
-            None where there is no tiny decoder, or where the setting needs a plane that is not there yet.
+            None where there is no tiny decoder, or the setting needs a plane that is not there yet.
 
         Raises:
-            InputError: as :meth:`render`.
+            InputError: as :meth:`render`. Cancelled: it is closed. MemoryLimitError, ModelError: where planes are computed.
         """
-        tiny, base = self._guided.tiny, self._guided.base
+        tiny, base, lr = self._guided.tiny, self._guided.base, self._lr
         setting = complete(setting, self._guided.controls)
-        with self._lock:
-            if tiny is None or not self._needed(setting) <= set(self.computed()):
-                return None
-            latent = self._blended(setting, run)
+        if tiny is None:
+            return None
+        if patient and not self._needed(setting) <= self._kept().latents().keys():
+            with self._lock:
+                self._compute(self._predicted(setting), run)
+        latents = self._kept().latents()
+        if not self._needed(setting) <= latents.keys():
+            return None
+        latent = self._sum(setting, latents)
         ratio = min(1.0, side / base.factor / max(latent.shape[-2:]))
         size = [max(1, round(length * ratio)) for length in latent.shape[-2:]]
         first = next(tiny.parameters())
         with torch.inference_mode():
             small = F.interpolate(latent, size, mode="area").to(first.device, first.dtype)
-            picture = tiny.decode(small).sample.float().cpu()  # type: ignore[operator]
-        return (picture.clone() / 2 + 0.5).clamp(0, 1)
+            picture = (tiny.decode(small).sample.float().cpu() / 2 + 0.5).clamp(0, 1)  # type: ignore[operator]
+            source = resize(lr, picture.shape[-2], picture.shape[-1]).clamp(0, 1)
+            return colour_fix(self.options.colour, picture, source).clamp(0, 1).clone()
 
     def close(self) -> None:
         with self._lock:
@@ -202,10 +179,12 @@ class LatentBlend:
     def _encoded(self, run: Run) -> Tensor:
         base = self._guided.base
         picture = to_process(self._lr, self._sizes, self._guided.scale) * 2 - 1
-        hold = hold_type(base.costs, self._latents)
-        (mean, deviation), side = self._halving(
-            lambda side: encode(base.vae, picture, side, run, hold), self.tiling.encoder // base.factor, lambda s: s * base.factor
-        )
+
+        def work(side: int) -> tuple[Tensor, Tensor]:
+            tile = side * base.factor
+            return encode(base.vae, picture, tile, run, encoder_tiles(base.costs, base.vae, base.factor, self._grid, tile).hold)
+
+        (mean, deviation), side = self._halving(work, self.tiling.encoder // base.factor)
         self.tiling = replace(self.tiling, encoder=side * base.factor)
         if self.options.sampled:
             generator = torch.Generator().manual_seed(self.options.seed)
@@ -213,9 +192,10 @@ class LatentBlend:
         return mean * base.scaling
 
     @property
-    def _latents(self) -> int:
+    def _grid(self) -> tuple[int, int]:
+        """Height and width in latents."""
         height, width = self._sizes.process
-        return height * width // self._guided.base.factor**2
+        return height // self._guided.base.factor, width // self._guided.base.factor
 
     def _compute(self, names: list[str], run: Run) -> None:
         """Predict the planes that are missing, each for all tiles before the next; all on the same tiles."""
@@ -254,14 +234,15 @@ class LatentBlend:
 
     def _blended(self, setting: Setting, run: Run) -> Tensor:
         """The latent of a setting. A mask blends latents, so that it costs no second pass of the decoder."""
-        weights = self._weights(setting)
-        self._compute([name for name in self._guided.networks if name in self._needed(setting)], run)
-        planes = self._kept()
-        latents = {"z_L": planes.z_L, **planes.noise}
-        sums = [sum((w * latents[name] for name, w in each.items() if w), start=torch.zeros_like(planes.z_L)) for each in weights]
+        self._compute(self._predicted(setting), run)
+        return self._sum(setting, self._kept().latents())
+
+    def _sum(self, setting: Setting, latents: Mapping[str, Tensor]) -> Tensor:
+        zero, weights = torch.zeros_like(latents["z_L"]), self._weights(setting)
+        sums = [sum((w * latents[name] for name, w in each.items() if w), start=zero) for each in weights]
         if setting.mask is None or len(sums) == 1:
             return sums[0]
-        mask = F.interpolate(setting.mask, planes.z_L.shape[-2:], mode="bilinear", antialias=True)
+        mask = F.interpolate(setting.mask, zero.shape[-2:], mode="bilinear", antialias=True)
         return torch.lerp(sums[0], sums[1], mask)
 
     def _weights(self, setting: Setting) -> list[Mapping[str, float]]:
@@ -269,14 +250,21 @@ class LatentBlend:
         settings = [setting.values] + ([setting.masked] if setting.masked is not None else [])
         return [self._guided.weights(values) for values in settings]
 
+    def _predicted(self, setting: Setting) -> list[str]:
+        """The planes of networks that a setting needs, in the networks' order."""
+        return [name for name in self._guided.networks if name in self._needed(setting)]
+
     def _needed(self, setting: Setting) -> set[str]:
         return {name for each in self._weights(setting) for name, weight in each.items() if weight != 0}
 
     def _draw(self, key: object, latent: Tensor, run: Run) -> None:
         base = self._guided.base
-        hold = hold_type(base.costs, self._latents)
         unscaled = latent / base.scaling
-        picture, side = self._halving(lambda side: decode(base.vae, unscaled, side, run, hold), self.tiling.decoder)
+
+        def work(side: int) -> Tensor:
+            return decode(base.vae, unscaled, side, run, decoder_tiles(base.costs, base.vae, self._grid, side).hold)
+
+        picture, side = self._halving(work, self.tiling.decoder)
         self.tiling = replace(self.tiling, decoder=side)
         picture = picture / 2 + 0.5
         if self.options.colour != "none":
@@ -287,13 +275,12 @@ class LatentBlend:
             self._drawn.store.close()
         self._drawn = _Drawn(key, store)
 
-    def _halving(self, work: Callable[[int], T], side: int, convert: Callable[[int], int] = lambda side: side) -> tuple[T, int]:
+    def _halving(self, work: Callable[[int], T], side: int) -> tuple[T, int]:
         """``work`` with tiles of ``side`` latents, or of half of that until they fit; and the side with which they did."""
         device = self._guided.base.device
-        height, width = (length // self._guided.base.factor for length in self._sizes.process)
         while True:
             try:
-                return work(convert(side)), side
+                return work(side), side
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -306,7 +293,7 @@ class LatentBlend:
             # Outside the handler, where the exception no longer holds the tensors of the failed pass.
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-            side = max(FLOOR, min(side, max(height, width)) // 2)
+            side = max(FLOOR, min(side, max(self._grid)) // 2)
 
 
 def _key(setting: Setting) -> object:

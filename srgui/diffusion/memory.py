@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from srgui.device import free_memory
 from srgui.diffusion.vae import decoder_reach, encoder_reach
+from srgui.inference.tiles import plan
 
 FLOOR = 16  # latents: the smallest tile that is tried
 _PROBE = 16  # latents: the side on which costs are counted
@@ -54,14 +55,22 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a base. ``constant``: bytes of the largest layer with adapters while it runs; ``held``: numbers per latent that a tile
-    of the VAE keeps at most while it waits."""
+    """Of a base.
+
+    Attributes:
+        constant: bytes of the largest layer with adapters while it runs.
+        held: numbers per latent that a tile of the VAE keeps at most while it waits.
+        middle: bytes per latent that the VAE's middle block takes, which is run on the whole latent.
+        attention: its operations for each pair of latents, as it attends from all to all.
+    """
 
     unet: Cost
     encoder: Cost
     decoder: Cost
     constant: int
     held: int
+    middle: int
+    attention: int
 
 
 def costs_of(unet: Any, vae: Any, factor: int) -> Costs:
@@ -78,14 +87,14 @@ def costs_of(unet: Any, vae: Any, factor: int) -> Costs:
         _count(vae, lambda m: m.decode(latent)),
         largest * 10,  # the product and the sum in float32, and the sum in the layer's type
         (widths[0] + widths[min(1, len(widths) - 1)]) * factor**2,
+        7 * widths[-1] * next(vae.parameters()).element_size(),  # input, query, key, value, result, its parts, and their sum
+        4 * widths[-1],
     )
 
 
 def _count(module: nn.Module, call: Callable[[Any], object]) -> Cost:
     size = next(module.parameters()).element_size()
-    blank: dict[int, object] = {id(t): nn.Parameter(_blank(t), requires_grad=False) for t in module.parameters()}
-    blank |= {id(t): _blank(t) for t in module.buffers()}
-    copy = deepcopy(module, blank)
+    copy = shapes_of(module)
     largest, operations = 0, 0
 
     def note(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -101,6 +110,12 @@ def _count(module: nn.Module, call: Callable[[Any], object]) -> Cost:
     with torch.no_grad():
         call(copy)
     return Cost(2 * largest * size / _PROBE**2, operations / _PROBE**2)
+
+
+def shapes_of(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` on the meta device, to be run without computing."""
+    blank: dict[int, object] = {id(t): nn.Parameter(_blank(t), requires_grad=False) for t in module.parameters()}
+    return deepcopy(module, blank | {id(t): _blank(t) for t in module.buffers()})
 
 
 def _blank(tensor: Tensor) -> Tensor:
@@ -127,12 +142,57 @@ def _side(area: float, context: int = 0) -> int:
     return max(FLOOR, side // _STEP * _STEP)
 
 
-def hold_type(costs: Costs, latents: int) -> torch.dtype:
-    """In which type the VAE's tiles wait for each other: float16 where float32 would take over half of the free memory.
+@dataclass(frozen=True)
+class VaeTiles:
+    """How one half of the VAE, ``cost``, goes over a latent. ``areas``: of its tiles with their context, latents."""
 
-    Its rounding moves the result by less than a level of 8 bits.
-    """
-    return torch.float32 if costs.held * latents * 4 <= free_memory(torch.device("cpu")) // 2 else torch.float16
+    costs: Costs
+    cost: Cost
+    areas: tuple[int, ...]
+    whole: int
+
+    @property
+    def hold(self) -> torch.dtype:
+        """In which type the tiles wait for each other: float16 where float32 would take over half of the free memory.
+
+        Its rounding moves the result by less than a level of 8 bits.
+        """
+        return torch.float32 if self._numbers * 4 <= free_memory(torch.device("cpu")) // 2 else torch.float16
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of main memory that waiting tiles take, at the most."""
+        return self._numbers * self.hold.itemsize
+
+    @property
+    def working(self) -> int:
+        """Bytes of the device's memory that the largest tile takes, or the middle block, which has no tiles."""
+        middle = self.costs.middle * self.whole if len(self.areas) > 1 else 0
+        return max(int(self.cost.memory * max(self.areas)), middle)
+
+    @property
+    def operations(self) -> float:
+        return self.cost.operations * sum(self.areas) + self.costs.attention * self.whole**2
+
+    @property
+    def _numbers(self) -> int:
+        return self.costs.held * sum(self.areas) if len(self.areas) > 1 else 0
+
+
+def encoder_tiles(costs: Costs, vae: Any, factor: int, size: tuple[int, int], tile: int) -> VaeTiles:
+    """For a latent of ``size`` and tiles of ``tile`` pixels."""
+    return _vae_tiles(costs, costs.encoder, size, tile // factor, encoder_reach(vae.encoder) // factor)
+
+
+def decoder_tiles(costs: Costs, vae: Any, size: tuple[int, int], tile: int) -> VaeTiles:
+    """For a latent of ``size`` and tiles of ``tile`` latents."""
+    return _vae_tiles(costs, costs.decoder, size, tile, decoder_reach(vae.decoder))
+
+
+def _vae_tiles(costs: Costs, cost: Cost, size: tuple[int, int], tile: int, reach: int) -> VaeTiles:
+    whole = size[0] * size[1]
+    boxes = [] if whole <= tile * tile else [each.outer for each in plan(*size, max(1, tile), reach)]
+    return VaeTiles(costs, cost, tuple(box.height * box.width for box in boxes) or (whole,), whole)
 
 
 @lru_cache(maxsize=8)

@@ -9,11 +9,13 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
-from srgui.diffusion.base import StableDiffusion, base_of, load_base, load_tiny
-from srgui.diffusion.blend import Guided, LatentBlend, Options
+from srgui.diffusion.base import StableDiffusion, base_of, load_base
+from srgui.diffusion.blend import Guided, LatentBlend
 from srgui.diffusion.latents import windows
-from srgui.diffusion.memory import Tiling, budget_on, fitting, operations_per_second
+from srgui.diffusion.memory import Tiling, budget_on, decoder_tiles, encoder_tiles, fitting, operations_per_second
+from srgui.diffusion.options import Options
 from srgui.diffusion.sizes import sizes_of
+from srgui.diffusion.tiny import open_tiny
 from srgui.errors import AdapterError
 from srgui.inference.engine import Engine
 from srgui.inference.guidance import PIXEL, SEMANTIC
@@ -26,6 +28,7 @@ from srgui.lora.pisa import read_pisa
 from srgui.models.cards import Card
 from srgui.protocol import Attached, Forecast, RestorerInfo, Run, Source
 
+_PICTURES = 4 * 3 * 4  # bytes a pixel: the decoded picture, its source, and two steps of the colour fix between them, in float32
 CONTROLS = (
     replace(
         PIXEL,
@@ -88,15 +91,21 @@ class PisaRestorer:
         self.guided = Guided(base, networks, weights, controls, info.scale, tiny)
         attached = tuple(Attached(a.card.name, strength, a.card.role, a.digest) for a, strength in adapters)
         self.info = replace(
-            info, controls=controls, digest=_digest(base, own), adapters=attached, tile=tile, options=asdict(Options())
+            info,
+            controls=controls,
+            digest=_digest(base, own),
+            adapters=attached,
+            tile=tile,
+            options=asdict(Options()),
+            previews=tiny is not None,
         )
 
     @classmethod
     def open(cls, card: Card, device: torch.device, engine: Engine, adapters: Strengths = ()) -> PisaRestorer:
         """Load the card's parts: ``base``, a folder in diffusers' layout, and, where the card has them, the pair: ``lora``,
         PiSA-SR's own file, or ``pixel`` and ``semantic``, two that srgui wrote. An adapter of the same role in ``adapters``
-        takes their place. Without a pair it is the plain base. ``tiny``, where the card has it, is a folder of diffusers'
-        AutoencoderTiny, which draws small pictures while a slider moves.
+        takes their place. Without a pair it is the plain base. With a tiny decoder (:func:`srgui.diffusion.tiny.open_tiny`) small
+        pictures follow a slider while it moves.
 
         Raises:
             ModelError: diffusers is missing, or the base cannot be used.
@@ -106,8 +115,7 @@ class PisaRestorer:
         roles = {adapter.card.role for adapter, _ in adapters} & {"pixel", "semantic"}
         own = tuple(adapter for adapter in _own(card, base) if adapter.card.role not in roles)
         info = RestorerInfo(card.id, card.title, card.family, card.scale, card.licence)
-        tiny = load_tiny(card.parts["tiny"].path, device) if "tiny" in card.parts else None
-        return cls(base, info, adapters, own, tile=engine.tile, tiny=tiny)
+        return cls(base, info, adapters, own, tile=engine.tile, tiny=open_tiny(card, base.channels, device))
 
     def forecast(self, height: int, width: int) -> Forecast:
         """What an LR picture of this size will take at (1, 1); ``memory`` includes the weights."""
@@ -115,14 +123,20 @@ class PisaRestorer:
         tiling = self._fitted()
         process = sizes_of(height, width, self.info.scale, tiling.process, base.factor).process
         latent = process[0] // base.factor, process[1] // base.factor
-        area = latent[0] * latent[1]
         boxes = windows(*latent, tiling.latent, tiling.overlap)
-        encoder = min(area, (tiling.encoder // base.factor) ** 2) * costs.encoder.memory
-        decoder = min(area, tiling.decoder**2) * costs.decoder.memory
-        unet = max(box.height * box.width for box in boxes) * costs.unet.memory + costs.constant
-        steps = sum(box.height * box.width for box in boxes) * costs.unet.operations / self._speed(base.precision.unet)
-        vae = area * (costs.encoder.operations + costs.decoder.operations) / self._speed(base.precision.vae)
-        return Forecast(len(boxes), int(base.bytes + max(unet, encoder, decoder)), steps + vae)
+        areas = [box.height * box.width for box in boxes]
+        encoder = encoder_tiles(costs, base.vae, base.factor, latent, tiling.encoder)
+        decoder = decoder_tiles(costs, base.vae, latent, tiling.decoder)
+        unet = int(max(areas) * costs.unet.memory + costs.constant)
+        host = max(encoder.waiting, decoder.waiting) + process[0] * process[1] * _PICTURES
+        work = base.bytes + max(unet, encoder.working, decoder.working)
+        steps = sum(areas) * costs.unet.operations / self._speed(base.precision.unet)
+        coding, move = (half.operations / self._speed(base.precision.vae) for half in (encoder, decoder))
+        seconds = steps + coding + move
+        first = steps if "eps_pix" in self.guided.networks else 0.0
+        if base.device.type == "cpu":
+            return Forecast(len(boxes), work + host, seconds, move=move, first_move=first)
+        return Forecast(len(boxes), work, seconds, host=host, move=move, first_move=first)
 
     def prepare(self, source: Source, run: Run) -> LatentBlend:
         """Encode the picture; the UNet runs when a plane is first needed. ``source.extras``: see :class:`Options`.

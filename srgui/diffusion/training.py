@@ -12,31 +12,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srgui.diffusion.base import Precision, StableDiffusion, base_of, load_base
+from srgui.diffusion.base import Precision, StableDiffusion, base_of, load_base, meta_base
 from srgui.diffusion.blend import STEP
 from srgui.diffusion.csd import NEGATIVE, csd_loss, draw
+from srgui.diffusion.estimate import estimate_step
 from srgui.diffusion.sizes import sizes_of, to_process
 from srgui.errors import AdapterError
 from srgui.lora.adapter import Adapter, check_fits
 from srgui.lora.live import Parts, attach_live, with_live
-from srgui.lora.trainable import LoraModel, LoraSpec
+from srgui.lora.trainable import LoraModel, LoraSpec, plan
 from srgui.models.cards import Card
 from srgui.models.network import Network
 from srgui.resample import resize
+from srgui.training.learner import lora_spec
+from srgui.training.recipe import Recipe
 
 Beneath = Sequence[tuple[Adapter, float]]
 
 
-def open_trainable(card: Card, beneath: Beneath, prompt: str) -> Network:
+def open_trainable(card: Card, beneath: Beneath, prompt: str, weights: bool) -> Network:
     """The model of a card as a network of one step, in float32 on the CPU, with ``beneath`` frozen on its UNet.
 
     Args:
         prompt: what is in the pictures, for the distillation; the step itself is made with the empty prompt, as later in use.
+        weights: otherwise it is on the meta device, only to be counted, and the base's weights need not be there.
 
     Raises:
         ModelError: the base cannot be used. AdapterError: an adapter is for another base.
     """
-    base = load_base(base_of(card), torch.device("cpu"), Precision(torch.float32))
+    base = load_base(base_of(card), torch.device("cpu"), Precision(torch.float32)) if weights else meta_base(card)
     for adapter, _ in beneath:
         check_fits(base.unet, adapter, base.digest)
     return Network(OneStep(base, card.scale, beneath, prompt), "PiSA-SR", card.scale, digest=base.digest)
@@ -68,6 +72,11 @@ class OneStep(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             sr = vae.decode(latent / base.scaling).sample.clamp(-1, 1) / 2 + 0.5
         return sr if sizes.process == sizes.result else resize(sr, *sizes.result), latent
+
+    def estimate(self, recipe: Recipe, device: torch.device) -> tuple[float, int]:
+        """See :class:`srgui.training.learner.Composite`."""
+        learnt = plan(self.unet, lora_spec(recipe)).trainable
+        return estimate_step(self.source, learnt, recipe, self.scale, device)
 
     def text(self, prompt: str, latent: Tensor) -> Tensor:
         return self.source.prompt(prompt).to(latent).expand(latent.shape[0], -1, -1)

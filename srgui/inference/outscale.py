@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from srgui.errors import InputError
-from srgui.protocol import Box, Prepared, Restorer, Run, Setting, Source
+from srgui.protocol import Box, Prepared, Previewing, Restorer, Run, Setting, Source
 from srgui.resample import needed, resize_region
 
 LARGEST = 16.0
@@ -57,6 +57,10 @@ class Resized:
         region = region or Box(0, 0, *self.size)
         at = needed(self._inner.size, self.size, region)
         return resize_region(self._inner.render(setting, run, at), at, self._inner.size, self.size, region)
+
+    def preview(self, setting: Setting, run: Run, *, patient: bool = False) -> Tensor | None:
+        """See :class:`srgui.protocol.Previewing`."""
+        return self._inner.preview(setting, run, patient=patient) if isinstance(self._inner, Previewing) else None
 
     def close(self) -> None:
         self._inner.close()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srgui.images import FORMATS, Layout, Picture, layout_of, suffix_of, to_samples, to_tensor, write_picture
 from srgui.inference.outscale import prepare_at
-from srgui.protocol import Box, Option, Prepared, Restorer, Run, Setting, Source
+from srgui.protocol import Box, Option, Prepared, Previewing, Restorer, Run, Setting, Source
 
 _STRIP = 2**20  # pixels of the result rendered at a time while saving, about
 STRIP_ROWS = 64  # every strip but the last has a multiple of this many rows
@@ -59,6 +59,10 @@ class PreparedPicture:
         if alpha is not None:
             values = torch.cat([values, alpha], dim=1) if layout.channels % 2 == 0 else values * alpha + (1 - alpha)
         return to_samples(values, layout.depth)
+
+    def preview(self, setting: Setting, run: Run, *, patient: bool = False) -> Tensor | None:
+        """The colours, small and at once: see :class:`srgui.protocol.Previewing`; None where the model has no previews."""
+        return self.colours.preview(setting, run, patient=patient) if isinstance(self.colours, Previewing) else None
 
     def save(
         self,

@@ -149,7 +149,7 @@ def import_adapter(
 def import_adapters(
     path: Path, module: nn.Module, base_id: str, base_sha256: str | None, scale: int, name: str | None = None
 ) -> list[AdapterCard]:
-    """As :func:`import_adapter`, but PiSA-SR's file becomes two: ``name-pixel`` and ``name-semantic``.
+    """As :func:`import_adapter`, but PiSA-SR's file becomes two: ``name-pixel`` and ``name-semantic``, by default after the model.
 
     Raises:
         AdapterError, OutputError: as :func:`import_adapter`.
@@ -157,7 +157,7 @@ def import_adapters(
     if path.suffix.lower() not in PICKLES or not is_pisa(read_tensors(path)[0]):
         return [import_adapter(path, module, base_id, base_sha256, scale, name)]
     pair = read_pisa(path, module, Base(base_id, base_sha256), scale)
-    names = [new_name(f"{name or _name_of(path)}-{adapter.card.role}") for adapter in pair]
+    names = [new_name(f"{name or base_id}-{adapter.card.role}") for adapter in pair]
     return [save_adapter(adapter, each) for adapter, each in zip(pair, names, strict=True)]
 
 

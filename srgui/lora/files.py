@@ -8,6 +8,7 @@ import pickle
 import re
 import secrets
 import shutil
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -161,13 +162,15 @@ def read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, Any
                 keys = [] if only_metadata else list(file.keys())
                 return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
         if path.suffix.lower() in PICKLES:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of protocols that torch does not write; what it refuses is an error
+                content = torch.load(path, map_location="cpu", weights_only=True)
             if isinstance(content, dict) and all(isinstance(key, str) for key in content):
                 return content, {}
             raise AdapterError(f"{path} does not hold tensors by name; choose the file of an adapter")
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
-        held = f"holds code ({code.group(1)}) and was not opened" if code else "cannot be unpickled"
+        held = f"holds code ({code.group(1)}) and was not opened" if code else "is no pickle of plain tensors and was not opened"
         raise AdapterError(f"{path} {held}; get a .safetensors file") from error
     except OSError as error:
         raise AdapterError(f"{path} cannot be read: {error.strerror or _first_line(error)}; check the path") from error

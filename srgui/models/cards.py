@@ -36,7 +36,8 @@ class Part:
 class Card:
     """What a ``card.json`` says. ``family`` decides what runs it; ``parts`` are its files by role (``weights``).
 
-    ``network`` is its shape for :func:`srgui.models.build.build`, so that it can be reasoned about before it is downloaded.
+    ``network`` is its shape for :func:`srgui.models.build.build`, or those of its parts by name, so that it can be reasoned about
+    before it is downloaded.
     ``pair`` names its pixel and its semantic adapter, where it has them.
     """
 

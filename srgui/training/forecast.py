@@ -20,7 +20,7 @@ _STEPS = 3
 
 
 def forecast(network: Network, recipe: Recipe, patches: Patches, steps: int, device: torch.device) -> dict[str, Any]:
-    """Run some steps of the pixel loss on a copy of ``network``, and extrapolate.
+    """Run some steps of the pixel loss on a copy of ``network``, and extrapolate; a composite estimates without running.
 
     Perceptual and adversarial losses come on top and are not measured. Memory is that of weights, gradients, optimizer and
     the activations kept for the backward pass.
@@ -28,6 +28,9 @@ def forecast(network: Network, recipe: Recipe, patches: Patches, steps: int, dev
     Returns:
         ``steps``, ``seconds_per_step``, ``seconds`` and ``memory`` in bytes.
     """
+    if isinstance(network.module, Composite):
+        seconds, peak = network.module.estimate(recipe, device)
+        return {"steps": steps, "seconds_per_step": seconds, "seconds": seconds * steps, "memory": peak}
     module = learner(deepcopy(network.module), recipe).to(device).to(memory_format=torch.channels_last)
     model, free = replace(network, module=module), list(trainable(module).values())
     optimizer = torch.optim.AdamW(free, lr=0.0)
@@ -37,11 +40,9 @@ def forecast(network: Network, recipe: Recipe, patches: Patches, steps: int, dev
     seconds = one * recipe.batch
     if recipe.batch > 1 and seconds < _PATIENCE:
         seconds = min(_step(model, optimizer, patches, recipe.batch)[0] for _ in range(_STEPS))
-    shared = list(network.module.parameters()) if isinstance(network.module, Composite) else []
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     learnt = sum(p.numel() * p.element_size() for p in free)
     memory = weights * 2 + learnt * 3 + kept * (recipe.micro or recipe.batch)
-    memory += sum(p.numel() * p.element_size() for p in shared)  # of which no effective weights are kept
     return {"steps": steps, "seconds_per_step": seconds, "seconds": seconds * steps, "memory": int(memory)}
 
 

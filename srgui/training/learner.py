@@ -28,6 +28,9 @@ class Composite(Protocol):
     def attached(self, parts: Sequence[tuple[Adapter, float]]) -> nn.Module:
         """The same with adapters on that network; see :func:`srgui.lora.adapter.attach`."""
 
+    def estimate(self, recipe: Recipe, device: torch.device) -> tuple[float, int]:
+        """Seconds of a step and bytes at its peak, without computing one: these modules are too large to try."""
+
 
 def learner(module: nn.Module, recipe: Recipe) -> nn.Module:
     """A module that computes what ``module`` does, and in which only what the recipe trains takes gradients.

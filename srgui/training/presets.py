@@ -193,6 +193,11 @@ BASES: Mapping[str, Recipe] = {
 }
 
 
+def presets_for(family: str) -> Mapping[str, Preset]:
+    """The presets whose recipes fit models of ``family``."""
+    return PISA if family == "pisa-sr" else PRESETS
+
+
 def preset(name: str) -> Preset:
     """The preset of this name.
 

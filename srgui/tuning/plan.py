@@ -15,13 +15,13 @@ import torch
 from srgui.device import pick
 from srgui.errors import InputError, ModelError
 from srgui.lora.adapter import attach, check_fits
-from srgui.lora.catalogue import load_adapter
+from srgui.lora.catalogue import all_adapters, load_adapter
 from srgui.lora.trainable import LoraModel
 from srgui.models.build import build
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.models.load import from_state_dict, load_network, read_state_dict
 from srgui.models.network import Network
-from srgui.restorers import TRAINABLE, open_trainable
+from srgui.restorers import TRAINABLE, open_trainable, pair_adapter
 from srgui.training.forecast import forecast
 from srgui.training.learner import learner
 from srgui.training.pairs import Pair, Pairs, digest, validation_pairs, zoomed_size
@@ -34,7 +34,8 @@ class Plan:
     """An order with its pictures checked and its network loaded: everything that can be known before training.
 
     Args:
-        weights: whether they must be there; without them the network is built from the card's shape, to be counted only.
+        weights: whether they must be there; without them the network is built from its shape where it is not here, or too
+            large to be read only to be counted.
         inventory: of the order's pictures, where they were inspected already.
 
     Raises:
@@ -137,7 +138,10 @@ def _network(order: Order, card: Card | None, weights: bool) -> Network:
     if card is None:
         return build(order.network, order.recipe.seed)
     if card.family in TRAINABLE:
-        return open_trainable(card.id, [(load_adapter(name), strength) for name, strength in order.under], order.recipe.prompt)
+        known = all_adapters()  # to be counted, a model needs its own pair no more than its weights
+        names = [(name, strength) for name, strength in order.under if weights or name not in card.pair or name in known]
+        beneath = [(pair_adapter(card, name), strength) for name, strength in names]
+        return open_trainable(card.id, beneath, order.recipe.prompt, weights)
     if card.family not in ("spandrel", "srcnn"):
         raise ModelError(f"{card.id} is of the family {card.family}, which cannot be trained; try {DEFAULT_MODEL}")
     if not card.present:

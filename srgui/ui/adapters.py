@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from srgui.errors import InputError, SrguiError
-from srgui.lora.catalogue import SHIPPED, export_adapter, find_adapter, import_adapter, remove_adapter, rename_adapter, scan
+from srgui.lora.catalogue import SHIPPED, export_adapter, find_adapter, import_adapters, remove_adapter, rename_adapter, scan
+from srgui.lora.files import PICKLES
 from srgui.models.cards import DEFAULT_MODEL
 from srgui.models.load import SUFFIXES
-from srgui.restorers import open_network
+from srgui.restorers import open_adapted
 from srgui.ui.cards import details_html, table_html
 from srgui.ui.form import folder_named, model_choices
 from srgui.ui.parts import status_html
@@ -89,13 +90,13 @@ def adapters_tab(exports: Path, page: gr.Blocks, tab: gr.Tab, upscale: Chosen) -
 def _importing() -> tuple[list[Any], gr.Button, gr.HTML]:
     with gr.Row():
         with gr.Column(min_width=280):
-            file = gr.File(label="A file", file_types=list(SUFFIXES), height=130, elem_id="adapter-file")
+            file = gr.File(label="A file", file_types=sorted({*SUFFIXES, *PICKLES}), height=130, elem_id="adapter-file")
             folder = gr.Textbox(
                 "", label="or a folder on this computer", info="As peft writes them.", max_lines=1, elem_id="adapter-folder"
             )
         with gr.Column(min_width=280):
             base = gr.Dropdown(model_choices(), value=DEFAULT_MODEL, label="The model it is for", elem_id="adapter-base")
-            name = gr.Textbox("", label="Name", info="Else that of the file.", max_lines=1, elem_id="adapter-new-name")
+            name = gr.Textbox("", label="Name", info="Else the file's.", max_lines=1, elem_id="adapter-new-name")
             start = gr.Button("Import", variant="primary", elem_id="adapter-start")
     told = gr.HTML(elem_id="adapter-import-status")
     return [file, folder, base, name], start, told
@@ -171,18 +172,19 @@ def _import(
     model: str,
     stacked: list[str] | None,
 ) -> tuple[Any, ...]:
-    """Bring in an adapter of srgui, peft, kohya or diffusers."""
+    """Bring in an adapter of srgui, peft, kohya or diffusers, or PiSA-SR's pair."""
     try:
         path = Path(file) if file else folder_named(folder)
         if path is None:
             raise InputError("there is nothing to import yet; choose a file, or name a folder")
-        card, network = open_network(base)
-        found = import_adapter(path, network.module, card.id, network.digest, network.scale, name.strip() or None)
+        to = open_adapted(base)
+        found = import_adapters(path, to.module, to.card.id, to.digest, to.scale, name.strip() or None)
     except SrguiError as error:
         text = str(error).replace(file, Path(file).name) if file else str(error)
         return _error(text), *[gr.skip()] * len(_Parts._fields), gr.skip()
-    done = _done(f"{found.name} is ready, for {found.base.id}.")
-    return done, *_show(exports, found.name), refreshed(model, stacked)
+    names = " and ".join(each.name for each in found)
+    done = _done(f"{names} {'is' if len(found) == 1 else 'are'} ready, for {base}.")
+    return done, *_show(exports, found[0].name), refreshed(model, stacked)
 
 
 def _done(text: str) -> str:

@@ -13,10 +13,12 @@ from typing import Any, Literal
 from srgui.degradations import CUSTOM, check_degradation
 from srgui.errors import InputError, ModelError, SrguiError
 from srgui.lora.catalogue import new_name
-from srgui.models.cards import all_cards, find_card
+from srgui.models.cards import Card, all_cards, find_card
+from srgui.models.requirements import check_packages, missing_packages
+from srgui.restorers import TRAINABLE
 from srgui.training.jobs import new_job_name
 from srgui.training.preflight import Inventory, Kind, inspect
-from srgui.training.presets import PRESETS, preset
+from srgui.training.presets import preset, presets_for
 from srgui.training.recipe import Recipe, changed
 from srgui.tuning.order import Order, check_order
 from srgui.tuning.plan import Plan
@@ -27,7 +29,7 @@ Place = Literal["pictures", "name", "settings"]
 Stamp = tuple[str, int]
 
 SUGGESTED = "my-adapter"
-_TRAINABLE = ("spandrel", "srcnn")
+_TRAINABLE = ("spandrel", "srcnn", *TRAINABLE)
 _LISTED = 5  # problems of a kind that are shown at once
 _GROUPS: Mapping[Kind, str] = {
     "unreadable": "cannot be read",
@@ -98,8 +100,14 @@ def name_problem(name: str) -> str:
 
 def model_choices() -> list[tuple[str, str]]:
     """Models that can be trained, those that are not here last."""
-    cards = sorted((card for card in all_cards().values() if card.family in _TRAINABLE), key=lambda card: not card.present)
-    return [(f"{card.title} ×{card.scale}{'' if card.present else ' (not downloaded)'}", card.id) for card in cards]
+    cards = sorted((card for card in all_cards().values() if card.family in _TRAINABLE), key=lambda card: bool(_lacking(card)))
+    return [(f"{card.title} ×{card.scale}{_lacking(card)}", card.id) for card in cards]
+
+
+def _lacking(card: Card) -> str:
+    if missing_packages(card.family):
+        return " (needs packages)"
+    return "" if card.present else " (not downloaded)"
 
 
 def recipe_of(form: Form) -> Recipe:
@@ -163,7 +171,7 @@ def check(form: Form) -> Check:
     if problem:
         found.problems["name"] = problem
     try:
-        _check_model(form.model)
+        _check_model(form)
         order = order_of(replace(form, pictures=None, folder=""))
         if not problem:
             check_order(order)
@@ -187,7 +195,7 @@ def _read(form: Form, found: Check) -> None:
         sources = tuple(_stamp(path) for path in order.pictures)
         lr = _stamp(order.lr_dir) if order.lr_dir else None
         found.inventory = _inspected(sources, find_card(order.model).scale, patch, lr, order.pair_by)
-        plan = Plan(order, inventory=found.inventory)
+        plan = Plan(order, weights=False, inventory=found.inventory)
         _ = plan.items
     except InputError as error:
         found.problems["pictures"] = _without_folders(str(error), form)
@@ -213,8 +221,12 @@ def _stamp(path: str) -> Stamp:
         raise InputError(f"{Path(path).name} is no longer there; drop it again") from error
 
 
-def _check_model(model: str) -> None:
-    card = find_card(model)
+def _check_model(form: Form) -> None:
+    card, fitting = find_card(form.model), presets_for(find_card(form.model).family)
+    if form.preset not in fitting:
+        titles = ", ".join(each.title for each in fitting.values())
+        raise InputError(f"{preset(form.preset).title} is not for {card.title}; choose one of {titles}, or another model")
+    check_packages(card.family)
     if not card.present:
         raise ModelError(f"{card.title} is not on this machine yet; download it on the Models tab, or choose another model")
 
@@ -288,9 +300,15 @@ def under_choices(model: str) -> list[tuple[str, str]]:
     return [(f"{name} (comes with the model)" if name in own else name, name) for name in names]
 
 
-def preset_choices() -> list[tuple[str, str]]:
-    """Presets by title; those whose model is not here say so."""
+def preset_choices(model: str) -> list[tuple[str, str]]:
+    """Presets that fit a model, by title; those that are made for one that is not here say so."""
     cards = all_cards()
-    return [
-        (chosen.title + ("" if cards[chosen.model].present else " (needs a download)"), name) for name, chosen in PRESETS.items()
-    ]
+    fitting = presets_for(find_card(model).family)
+    there = {name: cards[model_for(name, model)].present for name in fitting}
+    return [(chosen.title + ("" if there[name] else " (needs a download)"), name) for name, chosen in fitting.items()]
+
+
+def model_for(name: str, model: str) -> str:
+    """The model that a preset starts from while ``model`` is chosen: that, if it fits and is no preset's own; else its own."""
+    fitting = presets_for(find_card(model).family)
+    return model if name in fitting and model not in {each.model for each in fitting.values()} else preset(name).model

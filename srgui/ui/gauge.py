@@ -1,9 +1,10 @@
-"""Measuring for the viewer: closed forms that follow its sliders, and exact scores while nothing else is to be done."""
+"""What follows a viewer's sliders: closed forms, exact scores while nothing else is to be done, and previews."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from srgui.errors import SrguiError
@@ -21,10 +22,11 @@ class Gauge:
 
     Args:
         busy: whether somebody's pictures are being made; measuring waits until they are.
+        running: a run of a visitor's, which others then wait for.
     """
 
-    def __init__(self, shelf: Shelf, busy: Callable[[], bool]) -> None:
-        self._shelf, self._busy = shelf, busy
+    def __init__(self, shelf: Shelf, busy: Callable[[], bool], running: Callable[[str], AbstractContextManager[Run]]) -> None:
+        self._shelf, self._busy, self._running = shelf, busy, running
         self._turn = threading.Lock()
 
     def forms(self, request: Mapping[str, Any]) -> Mapping[str, object] | None:
@@ -50,6 +52,20 @@ class Gauge:
             return self._ask(request, measure)
         finally:
             self._turn.release()
+
+    def sketch(self, request: Mapping[str, Any]) -> bytes | None:
+        """A PNG of a small picture of the result ``id`` at the setting that a viewer sends.
+
+        What it needs that is not there yet is computed if nobody waits: letting go of the slider will need it too.
+        """
+        entry = self._shelf.get(str(request.get("id")))
+        if entry is None or entry.sketch is None:
+            return None
+        found = entry.sketch.png(request, Run(), patient=False)
+        if found is not None or self._busy():
+            return found
+        with self._running(entry.owner) as run:
+            return entry.sketch.png(request, run, patient=True)
 
     def _ask(
         self, request: Mapping[str, Any], answer: Callable[[Survey, Box | None], Mapping[str, object]]

@@ -17,6 +17,8 @@ from srgui.protocol import Option, RestorerInfo, Run, Setting
 from srgui.survey import Survey, corner_settings
 from srgui.ui.shelf import CornerLayer, Entry, Layer, PreparedLayer, Shelf
 
+MOVES = "A move costs one pass of the decoder; only the first to unequal scales takes one of the UNet too."
+_FOLLOWS = "A small preview follows a slider, the exact picture when it is let go of."
 _DATA = "data:image/png;base64,"
 
 
@@ -114,8 +116,9 @@ def guide(
     note = ""
     if prepared.picture.alpha is not None:
         note = "A transparent picture follows the sliders when they are let go of, and is measured in the table below."
+    sketch = info.previews and prepared.picture.alpha is None
     if any(control.cost == "decode" for control in controls):
-        note = "A move costs one pass of the decoder: the picture follows when a slider is let go of."
+        note = f"{MOVES} " + (_FOLLOWS if sketch else "The picture follows when a slider is let go of.")
     layers: dict[str, Layer] = {}
     survey = None
     if not note:
@@ -129,6 +132,7 @@ def guide(
         "border": border,
         "reference": hr is not None,
         "note": note,
+        "sketch": sketch,
         **_shown(setting),
     }
     return found, layers, survey

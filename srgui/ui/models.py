@@ -10,10 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from srgui.diffusion.tiny import HUB
 from srgui.errors import SrguiError
 from srgui.models.cards import Card, all_cards, models_folder, scan
 from srgui.models.download import add_model, download_model
 from srgui.models.load import SUFFIXES
+from srgui.models.requirements import REMEDY, missing_packages
 from srgui.protocol import Progress
 from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions
@@ -87,11 +89,21 @@ def _table() -> str:
     rows += "".join(f"<tr class='failed'><td colspan='5'>{html.escape(problem)}</td></tr>" for problem in problems)
     head = "".join(f"<th scope='col'>{title}</th>" for title in ("Model", "Scale", "What it is", "Licence", "State"))
     place = html.escape(str(models_folder()))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>Your models are kept in {place}.</p>"
+    notes = f"<p>Your models are kept in {place}.</p>"
+    if any(missing_packages(card.family) for card in cards.values()):
+        notes += f"<p>Packages that some of these models need are not installed; {html.escape(REMEDY)}</p>"
+    if any(card.family == "pisa-sr" and card.present for card in cards.values()):
+        notes += (
+            "<p>With a tiny decoder small previews of PiSA-SR follow the sliders: put the folder of "
+            f"{html.escape(HUB)} (10 MB, from Hugging Face) into {place} as taesd.</p>"
+        )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{notes}"
 
 
 def _row(card: Card) -> str:
     state = "ready" if card.present else "can be downloaded" if card.downloadable else "files missing"
+    if missing := missing_packages(card.family):
+        state = f"needs {' and '.join(missing)}"
     link = card.source if card.source.startswith("https://") else ""
     title = html.escape(card.title)
     if link:

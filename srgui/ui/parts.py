@@ -33,11 +33,22 @@ def forecast_text(costs: Sequence[Forecast] | None, sizes: Sequence[tuple[Size, 
     tiles, memory = sum(cost.tiles for cost in costs), max(cost.memory for cost in costs)
     tiles = tiles * pictures // len(costs)
     seconds = sum(cost.seconds for cost in costs) * pictures / len(costs)
-    took = f"about {duration(seconds)}, {tiles} tile{'s' if tiles != 1 else ''}, {size_text(memory)}"
+    host = max(cost.host for cost in costs)
+    main = f" and {size_text(host)} of main memory" if host else ""
+    took = f"<p>about {duration(seconds)}, {tiles} tile{'s' if tiles != 1 else ''}, {size_text(memory)}{main}</p>{_move(costs)}"
     if pictures == 1:
         (height, width), (new_height, new_width) = sizes[0]
-        return f"<p>{width} × {height} → <b>{new_width} × {new_height}</b></p><p>{took}</p>"
-    return f"<p>{pictures} pictures</p><p>{took}</p>"
+        return f"<p>{width} × {height} → <b>{new_width} × {new_height}</b></p>{took}"
+    return f"<p>{pictures} pictures</p>{took}"
+
+
+def _move(costs: Sequence[Forecast]) -> str:
+    """What a slider will cost after the run, where it is more than a blend in the browser."""
+    longest = max(costs, key=lambda cost: cost.move)
+    if not longest.move:
+        return ""
+    first = f"; the first, to unequal scales, {duration(longest.first_move)} more" if longest.first_move else ""
+    return f"<p>Then a move of a slider takes about {duration(longest.move)}{first}</p>"
 
 
 def measured_html(done: Sequence[Done], order: Order) -> str:

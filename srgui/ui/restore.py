@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from srgui.inference.mask import encode_mask
 from srgui.inference.outscale import check_outscale
 from srgui.lora.catalogue import named
 from srgui.models.cards import all_cards
+from srgui.protocol import Option
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Restored:
     pair: bool
     tile: int
     sent: dict[str, Any] = field(default_factory=dict)
-    prompts: tuple[str, str] = ("", "")
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 def restored(pictures: Sequence[Picture]) -> tuple[Restored | None, str]:
@@ -59,5 +60,4 @@ def _controls(made: Made) -> Restored:
         "masked": None if setting.masked is None else dict(setting.masked),
         "mask": None if setting.mask is None else encode_mask(setting.mask),
     }
-    prompts = str(made.options.get("prompt", "")), str(made.options.get("negative_prompt", ""))
-    return Restored(made.model, f"{made.outscale:g}", stack, pair, made.tile or 0, sent, prompts)
+    return Restored(made.model, f"{made.outscale:g}", stack, pair, made.tile or 0, sent, made.options)

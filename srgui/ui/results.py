@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -18,15 +19,17 @@ from srgui.ui.viewer import viewer_value
 from srgui.ui.work import Order, Status, measure, scores_of
 
 
-def steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, ...]:
+def steer(sessions: Sessions, session: str, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
     """Make the results anew at the scales that a person has let go of in the viewer."""
     sent = dict(event.value)
     found = sessions.results(session)
-    if found is None:
-        return (*[gr.skip()] * 4, sent)
-    order, done = found
-    if sent.get("id") not in {outcome.entry.id for outcome in done if outcome.entry is not None}:
-        return (*[gr.skip()] * 4, sent)  # of a picture that another run has taken the place of meanwhile
+    order, done = found or (None, [])
+    # The picture may be one that another run has taken the place of meanwhile.
+    if order is None or sent.get("id") not in {outcome.entry.id for outcome in done if outcome.entry is not None}:
+        yield (*[gr.skip()] * 4, sent)
+        return
+    if any(control.cost == "decode" for outcome in done if outcome.steered for control in outcome.steered.info.controls):
+        yield gr.skip(), status_html(Status("Rendering…")), gr.skip(), gr.skip(), sent
     begun = time.monotonic()
     changed = 0
     try:
@@ -41,16 +44,18 @@ def steer(sessions: Sessions, session: str, event: gr.EventData) -> tuple[Any, .
                         steered.entry.guide["scores"] = scores_of(outcome)
                     changed += 1
     except SrguiError as error:
-        return gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), sent
+        yield gr.skip(), status_html(Status(str(error)), error=True), gr.skip(), gr.skip(), sent
+        return
     if not changed:
-        return (*[gr.skip()] * 4, sent)
+        yield gr.skip(), status_html(None), gr.skip(), gr.skip(), sent
+        return
     at = ", ".join(f"{name} {value:g}" for name, value in wanted.values.items())
     if wanted.masked:
         at += ", painted: " + ", ".join(f"{name} {value:g}" for name, value in wanted.masked.items())
     status = Status(f"Rendered at {at} in {time.monotonic() - begun:.1f} s.", done=done, finished=True)
     entries = [outcome.entry for outcome in done if outcome.entry is not None]
     view = viewer_value(entries, len(entries) - 1)
-    return view, status_html(status), measured_html(done, order), download_of(status, order), sent
+    yield view, status_html(status), measured_html(done, order), download_of(status, order), sent
 
 
 def share(sessions: Sessions, session: str) -> tuple[Any, Any]:

@@ -100,9 +100,16 @@ class Sessions:
 
     def bind_event(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """As :meth:`bind`, of ``function(sessions, session, event, *inputs)`` for an event that carries a value."""
+        bound = self.bind(function)
+        if inspect.isgeneratorfunction(bound):
+
+            def stream(request: gr.Request, event: gr.EventData, *inputs: Any) -> Iterator[Any]:
+                yield from bound(request, event, *inputs)
+
+            return stream
 
         def call(request: gr.Request, event: gr.EventData, *inputs: Any) -> Any:
-            return function(self, request.session_hash or "", event, *inputs)
+            return bound(request, event, *inputs)
 
         return call
 

@@ -128,11 +128,16 @@ def encode_corner(values: Tensor) -> np.ndarray:
     return np.ascontiguousarray(grid.permute(1, 2, 0).to(torch.uint8).numpy())
 
 
+class Sketcher(Protocol):
+    def png(self, request: Mapping[str, Any], run: Run, *, patient: bool) -> bytes | None: ...
+
+
 @dataclass
 class Entry:
     """A picture on the shelf: its layers by name, ``lr``, ``sr`` and ``hr``, and ``labels`` for them in place of the usual ones.
 
     ``guide`` is what the viewer needs to steer it, and ``survey`` what measures it meanwhile, see :mod:`srgui.ui.guide`.
+    ``sketch`` shows it at settings that are not rendered yet, see :mod:`srgui.ui.sketch`.
     """
 
     owner: str
@@ -143,6 +148,7 @@ class Entry:
     guide: dict[str, Any] | None = None
     version: int = 0
     survey: Survey | None = None
+    sketch: Sketcher | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property

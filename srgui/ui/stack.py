@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -14,7 +12,7 @@ from srgui.errors import AdapterError, InputError
 from srgui.lora.card import AdapterCard
 from srgui.lora.catalogue import all_adapters
 from srgui.models.cards import Card, all_cards
-from srgui.models.load import file_digest
+from srgui.restorers import adapters_base, takes_adapters
 
 MOST = 4
 STRONGEST = 2.0
@@ -61,7 +59,7 @@ def fitting(model: str, also: Sequence[str] = ()) -> dict[str, AdapterCard]:
         also: names that are offered all the same.
     """
     card = all_cards().get(model)
-    if card is None or not card.present or "weights" not in card.parts:
+    if card is None or not card.present or not takes_adapters(card):
         return {}
     own = set(card.pair) - set(also)
     return {name: adapter for name, adapter in all_adapters().items() if name not in own and fits(adapter, card)}
@@ -69,17 +67,11 @@ def fitting(model: str, also: Sequence[str] = ()) -> dict[str, AdapterCard]:
 
 def fits(adapter: AdapterCard, card: Card) -> bool:
     """Whether an adapter was made for the weights of a model: by their digest, or by its id where that is not known."""
-    weights = card.parts.get("weights")
-    if weights is None or not card.present:
+    if not card.present or not takes_adapters(card):
         return False
     if adapter.base.sha256 is None:
         return adapter.base.id == card.id
-    return adapter.base.sha256 == _digest(weights.path, weights.path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _digest(path: Path, _mtime: int) -> str:
-    return file_digest(path)
+    return adapter.base.sha256 == adapters_base(card)
 
 
 def refreshed(model: str, chosen: Sequence[str] | None) -> Any:
@@ -119,7 +111,7 @@ def read_stack(value: object) -> list[tuple[str, float]]:
 
 def _offer(found: dict[str, AdapterCard], model: str) -> dict[str, Any]:
     card = all_cards().get(model)
-    adaptable = card is not None and "weights" in card.parts
+    adaptable = card is not None and takes_adapters(card)
     labels = [(_label(name, adapter), name) for name, adapter in found.items()]
     return {
         "choices": labels,

@@ -12,9 +12,10 @@ from srgui.degradations import CUSTOM
 from srgui.device import available
 from srgui.errors import SrguiError
 from srgui.images import SUFFIXES
+from srgui.models.cards import find_card
 from srgui.protocol import Run
 from srgui.training import jobs
-from srgui.training.presets import PRESETS
+from srgui.training.presets import PRESETS, preset, presets_for
 from srgui.ui.form import (
     Form,
     Place,
@@ -23,6 +24,7 @@ from srgui.ui.form import (
     inventory_html,
     kept,
     model_choices,
+    model_for,
     name_problem,
     preset_choices,
     suggestion,
@@ -46,6 +48,8 @@ _FIRST = "domain"
 _PLACES: tuple[Place, ...] = ("pictures", "name", "settings")
 _OF_PRESET = ("preset", "under", "degradation", "model", "rank", "steps", "lr", "batch", "patch", "held_out")
 _SCROLL = "() => document.querySelector('.problem p, #job-status').scrollIntoView({ behavior: 'smooth', block: 'center' })"
+# The choices may change while an event with a former value waits for its turn; what was sent is checked with the form.
+_LATE: dict[str, Any] = {"allow_custom_value": True}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -66,15 +70,16 @@ def train_tab(sessions: Sessions, page: gr.Blocks, tabs: gr.Tabs, upscale: Chose
     for name, component in form.items():
         if isinstance(component, gr.File):
             weigh(component.change)
-        elif name not in ("name", "title", "licence", "preset"):
+        elif name not in ("name", "title", "licence", "preset", "model"):
             text = isinstance(component, (gr.Textbox, gr.Number))
             # A dropdown tells of an input whenever it is left, of a change only when there is one.
             for event in (component.submit, component.blur) if text else (component.change,):
                 weigh(event)
     for event in (form["pictures"].change, form["folder"].input):
         event(lambda: "", None, shown["pictures"], queue=False, **_PRIVATE)
-    form["model"].change(_under, [form["preset"], form["model"]], form["under"], queue=False, **_PRIVATE)
-    weigh(form["preset"].change(_of_preset, form["preset"], [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
+    both = [form["preset"], form["model"]]
+    weigh(form["model"].change(_of_model, both, [form["preset"], form["under"]], queue=False, **_PRIVATE).then)
+    weigh(form["preset"].change(_of_preset, both, [form[name] for name in _OF_PRESET], queue=False, **_PRIVATE).then)
     # Gradio tells of an input only when something else happens on the page, so the last one is told by leaving the field.
     for event in (form["name"].input, form["name"].blur):
         event(_name_alert, form["name"], shown["name"], queue=False, trigger_mode="multiple", **_PRIVATE)
@@ -113,8 +118,15 @@ def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
     shown["report"] = gr.HTML(elem_id="train-report", elem_classes="forecast")
     form["name"] = gr.Textbox(suggestion(), label="Name of the adapter", max_lines=1, elem_id="train-name")
     shown["name"] = gr.HTML(elem_id="train-name-problem", elem_classes="problem")
+    first_model = PRESETS[_FIRST].model
+    form["model"] = gr.Dropdown(model_choices(), value=first_model, label="Model to start from", elem_id="train-model")
     form["preset"] = gr.Dropdown(
-        preset_choices(), value=_FIRST, label="What to train", info=PRESETS[_FIRST].description, elem_id="train-preset"
+        preset_choices(first_model),
+        value=_FIRST,
+        label="What to train",
+        info=PRESETS[_FIRST].description,
+        elem_id="train-preset",
+        **_LATE,
     )
     form["under"] = gr.Dropdown(
         under_choices(PRESETS[_FIRST].model),
@@ -123,6 +135,7 @@ def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
         info="The pixel adapter that lies beneath, frozen.",
         visible=False,
         elem_id="train-under",
+        **_LATE,
     )
     form["degradation"] = gr.Dropdown(
         list(DEGRADATIONS.items()),
@@ -150,11 +163,8 @@ def _form() -> tuple[dict[str, Any], dict[str, gr.HTML], gr.Button]:
 
 
 def _advanced() -> dict[str, Any]:
-    start = PRESETS[_FIRST]
-    recipe, devices = start.recipe, available()
-    found: dict[str, Any] = {
-        "model": gr.Dropdown(model_choices(), value=start.model, label="Model to start from", elem_id="train-model"),
-    }
+    recipe, devices = PRESETS[_FIRST].recipe, available()
+    found: dict[str, Any] = {}
     with gr.Row(elem_classes="actions"):
         found["rank"] = gr.Textbox(
             recipe.rank, label="Rank", info="Of LoRA: 8, or 10%.", max_lines=1, min_width=120, elem_id="train-rank"
@@ -191,12 +201,22 @@ def _text(label: str, info: str, elem_id: str) -> gr.Textbox:
 
 
 def _fresh() -> tuple[Any, ...]:
-    return suggestion(), gr.update(choices=preset_choices()), gr.update(choices=model_choices()), gr.update(interactive=True)
+    presets = gr.update(choices=preset_choices(PRESETS[_FIRST].model))
+    return suggestion(), presets, gr.update(choices=model_choices()), gr.update(interactive=True)
 
 
-def _of_preset(name: str) -> tuple[Any, ...]:
+def _of_model(name: str, model: str) -> tuple[Any, Any]:
+    """The presets that fit a model, the first of them if the one that was chosen does not; and what lies beneath."""
+    choices = preset_choices(model)
+    chosen = name if name in [value for _, value in choices] else choices[0][1]
+    return gr.update(choices=choices, value=chosen), _under(chosen, model)
+
+
+def _of_preset(name: str, before: str) -> tuple[Any, ...]:
     """The fields that a preset decides; steps are empty where it counts epochs."""
-    chosen = PRESETS[name]
+    if name not in presets_for(find_card(before).family):
+        return (gr.skip(),) * len(_OF_PRESET)  # the form's check says so
+    chosen, model = preset(name), model_for(name, before)
     recipe = chosen.recipe
     rank = gr.update(value=recipe.rank, visible=recipe.method == "lora")
     steps = (
@@ -206,13 +226,13 @@ def _of_preset(name: str) -> tuple[Any, ...]:
     )
     rest = (recipe.lr, recipe.batch, recipe.patch, recipe.held_out)
     degradation = recipe.degradation if recipe.role != "domain" else gr.skip()
-    return gr.update(info=chosen.description), _under(name, chosen.model), degradation, chosen.model, rank, steps, *rest
+    return gr.update(info=chosen.description), _under(name, model), degradation, model, rank, steps, *rest
 
 
-def _under(preset: str, model: str) -> Any:
+def _under(name: str, model: str) -> Any:
     """The choice of what lies beneath, shown where a preset trains on something."""
     choices = under_choices(model)
-    return gr.update(choices=choices, value=choices[0][1] if choices else None, visible=PRESETS[preset].on_pixel)
+    return gr.update(choices=choices, value=choices[0][1] if choices else None, visible=preset(name).on_pixel)
 
 
 def _preflight(*values: Any) -> Iterator[tuple[Any, ...]]:

@@ -15,12 +15,13 @@ from srgui.device import available
 from srgui.errors import InputError, SrguiError
 from srgui.images import SUFFIXES, read_picture
 from srgui.inference.outscale import check_outscale, size_at
-from srgui.models.cards import DEFAULT_MODEL, all_cards, find_card
+from srgui.models.cards import DEFAULT_MODEL, Card, all_cards, find_card
 from srgui.places import ASSETS
 from srgui.protocol import Run
-from srgui.restorers import PROMPTED, open_restorer
+from srgui.restorers import PAIRED, open_restorer
 from srgui.ui.gauge import Gauge
 from srgui.ui.guide import read_setting
+from srgui.ui.options import option_panel, read_options, written
 from srgui.ui.parts import forecast_text, measured_html, status_html
 from srgui.ui.restore import Restored, restored
 from srgui.ui.results import download_of, share, steer
@@ -84,12 +85,10 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 True,
                 label="Restore and add detail",
                 info="For noise, blur and JPEG, with two sliders. Off: the plain model, for clean pictures.",
-                visible=bool(find_card(DEFAULT_MODEL).pair),
+                visible=_may_be_plain(find_card(DEFAULT_MODEL)),
                 elem_id="pair",
             )
-            with gr.Accordion("Prompts", open=False, visible=_has_prompts(DEFAULT_MODEL), elem_id="prompts") as prompts:
-                prompt = gr.Textbox("", label="What is in the picture", info="Empty, as released.", elem_id="prompt")
-                negative = gr.Textbox("", label="What shall not be in it", info="Takes a second pass.", elem_id="negative-prompt")
+            options = option_panel(model)
             with gr.Row(elem_id="shape", elem_classes="actions"):
                 scale = gr.Dropdown(
                     SCALES, value="4", label="Scale", allow_custom_value=True, info="Times larger.", min_width=100, elem_id="scale"
@@ -138,7 +137,7 @@ def upscale_tab(sessions: Sessions) -> Chosen:
                 start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
                 cancel = gr.Button("Cancel", interactive=False, elem_id="cancel")
         with gr.Column(scale=1, min_width=320, elem_id="result", elem_classes="outcome"):
-            view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy))
+            view = viewer(sessions.shelf, gauge=Gauge(sessions.shelf, sessions.busy, sessions.running))
             with gr.Row(elem_id="outcome"):
                 status = gr.HTML(status_html(None), elem_id="status")
                 sharing = gr.Button("Share as a page", visible=False, scale=0, min_width=190, elem_id="share")
@@ -153,12 +152,12 @@ def upscale_tab(sessions: Sessions) -> Chosen:
     sizes, made, scales, before = gr.State([]), gr.State(None), gr.State({}), gr.State(None)
     shown = [view, problem, sizes, status, measured, download, made, stale, again, before]
     dropped = pictures.change(sessions.bind(_show), pictures, shown, **private)
-    controls = [model, scale, stack.chosen, stack.value, pair, tile, scales, prompt, negative]
+    controls = [model, scale, stack.chosen, stack.value, pair, tile, scales, *options.values]
     dropped.then(_restore, [before, model], [*controls, before], queue=False, **private)
     weighed = [pictures, sizes, model, scale, reference, stack.chosen]
     for component in (sizes, model, scale, reference, stack.chosen):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
-    model.change(_describe, [model, before], [scale, model, pair, prompts, before], **private)
+    model.change(_describe, [model, before], [scale, model, pair, before], **private)
     examples.click(lambda index: [str(example_paths()[index])], examples, pictures, **private)
     reference.change(
         lambda choice: (
@@ -185,11 +184,10 @@ def upscale_tab(sessions: Sessions) -> Chosen:
         stack.value,
         pair,
         scales,
-        prompt,
-        negative,
+        *options.values,
     ]
     outputs = [view, status, measured, download]
-    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value, pair, prompt, negative]
+    settings = [model, scale, reference, hr, degradation, kind, quality, stack.value, pair, *options.values]
     for component in settings:
         component.change(_stale, [made, *settings], stale, queue=False, trigger_mode="always_last", **private)
     begun = start.click(
@@ -247,22 +245,23 @@ def _show(sessions: Sessions, session: str, pictures: list[str] | None) -> tuple
 def _restore(before: Restored | None, model: str) -> tuple[Any, ...]:
     """Set the controls as they were when a dropped result was made."""
     if before is None:
-        return (gr.skip(),) * 10
+        return (gr.skip(),) * (8 + len(written(model, {})))
     stack = refreshed(before.model, [name for name, _ in before.stack])
-    values = before.model, before.scale, stack, before.stack, before.pair, before.tile, before.sent, *before.prompts
+    values = before.model, before.scale, stack, before.stack, before.pair, before.tile, before.sent
+    values = *values, *written(before.model, before.options)
     return *values, before if before.model != model else None
 
 
-def _has_prompts(model: str) -> bool:
-    return find_card(model).family in PROMPTED
-
-
-def _describe(model: str, before: Restored | None) -> tuple[str, Any, Any, Any, None]:
+def _describe(model: str, before: Restored | None) -> tuple[str, Any, Any, None]:
     """What depends on the model; its scale too, unless it is chosen for the sake of a result that was made at another."""
     card = find_card(model)
     scale = before.scale if before is not None and before.model == model else str(card.scale)
-    info, prompts = gr.update(info=card.description or card.title), gr.update(visible=_has_prompts(model))
-    return scale, info, gr.update(visible=bool(card.pair)), prompts, None
+    return scale, gr.update(info=card.description or card.title), gr.update(visible=_may_be_plain(card)), None
+
+
+def _may_be_plain(card: Card) -> bool:
+    """Whether a person can choose between a model with its pair and without."""
+    return bool(card.pair) and card.family not in PAIRED
 
 
 def _forecast(
@@ -329,8 +328,7 @@ def _upscale(
     adapters: list[Any] | None = None,
     pair: bool = False,
     scales: dict[str, Any] | None = None,
-    prompt: str = "",
-    negative_prompt: str = "",
+    *options: Any,
 ) -> Iterator[tuple[Any, ...]]:
     """Upscale pictures: what the button does and the API endpoint ``/upscale``."""
     try:
@@ -355,7 +353,7 @@ def _upscale(
             adapters=read_stack(adapters or []),
             pair=pair,
             setting=read_setting(scales),
-            options={"prompt": prompt, "negative_prompt": negative_prompt},
+            options=read_options(model, options),
         )
         with sessions.running(session) as run:
             yield from _updates(order, sessions, session, run)

@@ -21,6 +21,7 @@ _MODULES = (
     "errors",
     "mask",
     "painter",
+    "sketch",
     "steering",
     "brush",
     "blink",
@@ -34,10 +35,14 @@ _MEASURING = ("survey", "plane", "readout")
 
 
 def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None, empty: str = _EMPTY) -> gr.HTML:
-    """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``, and measures of results from ``gauge``."""
+    """A viewer of what :func:`viewer_value` names; it fetches its pixels from ``shelf``, measures and previews from ``gauge``."""
 
     def tile(request: dict[str, Any]) -> str | None:
         png = shelf.tile(request)
+        return base64.b64encode(png).decode("ascii") if png is not None else None
+
+    def sketch(request: dict[str, Any]) -> str | None:
+        png = gauge.sketch(request) if gauge is not None else None
         return base64.b64encode(png).decode("ascii") if png is not None else None
 
     def forms(request: dict[str, Any]) -> Any:
@@ -50,7 +55,7 @@ def viewer(shelf: Shelf, elem_id: str = "viewer", gauge: Gauge | None = None, em
         value=viewer_value([]),
         html_template=markup(empty),
         js_on_load=f"{scripts(*_MEASURING)}\nmeasure(mount(element, props, server, watch, trigger), server);",
-        server_functions=[tile, *([forms, scores] if gauge is not None else [])],
+        server_functions=[tile, *([sketch, forms, scores] if gauge is not None else [])],
         apply_default_css=False,
         elem_id=elem_id,
     )

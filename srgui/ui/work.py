@@ -23,6 +23,7 @@ from srgui.resample import resize
 from srgui.restorers import open_restorer
 from srgui.ui.guide import Steered, fitting, guide
 from srgui.ui.shelf import Entry, Layer, PictureLayer, PreparedLayer, Shelf
+from srgui.ui.sketch import Sketch
 from srgui.ui.stream import stream
 
 Reference = Literal["none", "hr", "make"]
@@ -180,7 +181,9 @@ class _Worker:
         if hr is not None:
             layers["hr"] = PictureLayer(hr)
         icc = None if picture.grey else picture.icc
-        entry = outcome.entry = self.shelf.put(Entry(order.owner, path.name, layers, icc, guide=steering, survey=survey))
+        sketch = Sketch(prepared, restorer.info) if steering is not None and steering["sketch"] else None
+        entry = Entry(order.owner, path.name, layers, icc, guide=steering, survey=survey, sketch=sketch)
+        outcome.entry = self.shelf.put(entry)
         outcome.steered = Steered(prepared, restorer.info, order.outscale, order.quality, output, hr, entry, setting, options)
         outcome.file, outcome.notes = output, (*picture.notes, *lost)
 

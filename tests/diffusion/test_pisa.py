@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
@@ -215,6 +216,8 @@ def test_a_mask_holds_other_values_inside(opened: Any, lr: Tensor) -> None:
         ({"colour": "sepia"}, "adain, wavelet, none"),
         ({"prompts": "cat"}, "there is no option 'prompts'"),
         ({"seed": "1"}, "must be of type int"),
+        ({"seed": -1}, "seed -1 is out of range; use 0 to"),
+        ({"prompt_scale": float("nan")}, "is no number"),
     ],
 )
 def test_options_that_cannot_be_are_refused(opened: Any, lr: Tensor, extras: dict[str, object], message: str) -> None:
@@ -304,6 +307,23 @@ def test_the_forecast_counts_weights_and_the_largest_tile(opened: Any) -> None:
     assert large.tiles == 9
     assert restorer.base.bytes < small.memory < large.memory
     assert 0 < small.seconds < large.seconds
+    assert 0 < small.move < small.seconds
+    assert 0 < small.first_move < small.seconds
+
+
+def test_the_forecast_counts_the_tiles_that_wait_and_says_where(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    whole, tiled = opened(tile=400).forecast(300, 300), opened(tile=100).forecast(300, 300)
+    pictures = 1200 * 1200 * 12
+    held = opened.base.costs.held * (1200 // 8) ** 2 * 4
+    assert whole.host == tiled.host == 0
+    monkeypatch.setattr("srgui.diffusion.pisa.operations_per_second", lambda *_: 1e12)
+    elsewhere = replace(opened, base=replace(opened.base, device=torch.device("cuda")))
+    gpu = elsewhere(tile=100).forecast(300, 300)
+    assert gpu.memory + gpu.host == tiled.memory
+    assert gpu.host > held + pictures
+    assert elsewhere(tile=400).forecast(300, 300).host < held
 
 
 def test_an_adapter_given_takes_the_place_of_the_models_own(opened: Any, layout: Any, lr: Tensor) -> None:
@@ -368,10 +388,10 @@ def test_a_tiny_decoder_shows_a_small_picture_of_what_is_there(opened: Any, coun
     own = opened(scale=1)
     restorer = PisaRestorer(opened.base, own.info, own=own.own, tiling=own.tiling, tiny=tiny)
     calls = counted(restorer).calls
-    prepared = restorer.prepare(Source(picture(64, 160)), Run())
+    prepared = restorer.prepare(Source(picture(64, 160), {"colour": "none"}), Run())
     half = Setting({"semantic": 0.5})
-    assert prepared.preview(half, Run()) is None, "a plane is missing, and a preview does not compute it"
-    prepared.render(half, Run())
+    assert prepared.preview(half, Run()) is None, "a plane is missing, and only the patient wait for it"
+    assert prepared.preview(half, Run(), patient=True) is not None
     before = dict(calls)
     with torch.no_grad():
         z, eps = prepared.latent("z_L", Run()), {n: prepared.latent(n, Run()) for n in ("eps_pix", "eps_full")}
@@ -379,4 +399,27 @@ def test_a_tiny_decoder_shows_a_small_picture_of_what_is_there(opened: Any, coun
     assert torch.allclose(prepared.preview(half, Run()), expected.clamp(0, 1), atol=1e-5)
     assert prepared.preview(half, Run(), side=80).shape == (1, 3, 32, 80)
     assert calls == before
-    assert own.prepare(Source(picture(64, 64)), Run()).preview(Setting(), Run()) is None
+    assert own.prepare(Source(picture(64, 64)), Run()).preview(Setting(), Run(), patient=True) is None
+    prepared.close()
+    with pytest.raises(Cancelled):
+        prepared.preview(half, Run())
+
+
+def test_a_preview_has_the_tones_of_the_result_and_waits_for_no_rendering(
+    opened: Any, picture: Callable[..., Tensor], tiny_folder: Any
+) -> None:
+    from srgui.diffusion.pisa import PisaRestorer
+    from srgui.diffusion.tiny import open_tiny
+    from srgui.models.cards import Card, Part
+
+    tiny = open_tiny(Card("x", "pisa-sr", 4, {"tiny": Part(tiny_folder)}, "X", "none"), 4, opened.base.device)
+    own = opened(scale=1)
+    assert not own.info.previews
+    restorer = PisaRestorer(opened.base, own.info, own=own.own, tiling=own.tiling, tiny=tiny)
+    assert restorer.info.previews
+    lr = picture(64, 64)
+    prepared = restorer.prepare(Source(lr), Run())
+    result = prepared.render(Setting(), Run())
+    with prepared._lock, ThreadPoolExecutor(1) as pool:  # as while it is rendered elsewhere
+        shown = pool.submit(prepared.preview, Setting(), Run()).result(30)
+    assert (shown.mean(dim=(2, 3)) - result.mean(dim=(2, 3))).abs().max() < 0.05

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from srgui.cli import app
 from srgui.diffusion.base import Precision, StableDiffusion, load_base
 from srgui.diffusion.training import OneStep, OneStepLora
-from srgui.errors import AdapterError, InputError
+from srgui.errors import AdapterError, InputError, ModelError
 from srgui.lora.adapter import Adapter
 from srgui.lora.card import AdapterCard, Base
 from srgui.lora.catalogue import load_adapter
@@ -255,3 +255,43 @@ def test_a_pair_is_trained_from_a_folder_and_used(
     pictures = [str(tmp_path / "examples" / "a.png"), "-o", str(found), "--outscale", "1"]
     call("upscale", *pictures, "--model", "tiny-sd", "--adapter", "mine-pixel", "--adapter", "mine-semantic", "--semantic", "0.5")
     assert found.exists()
+
+
+def dry(preset: str, model: str, folder: Path, *args: str) -> dict[str, Any]:
+    found = folder / "dry.json"
+    words = ["train", str(folder), "--name", "x", "--preset", preset, "--model", model, "--dry-run", "--json", str(found), *args]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return dict(json.loads(found.read_text()))
+
+
+@pytest.mark.parametrize("preset", ["pisa", "pisa-semantic"])
+def test_a_dry_run_needs_neither_the_base_nor_its_pair(save_png: Callable[..., Path], tmp_path: Path, preset: str) -> None:
+    for index in range(2):
+        save_png(tmp_path / f"{index}.png", (64, 72 + index))
+    found = dry(preset, "pisa-sr", tmp_path, "--set", "patch=8")
+    assert (found["trainable"], found["modules"]) == (4_055_712, 258)
+    assert found["total"] == 865_910_724 + 83_653_863
+    small, large = (dry(preset, "pisa-sr", tmp_path, "--set", f"patch={patch}") for patch in (8, 16))
+    assert 0 < small["memory"] < large["memory"]
+    assert 0 < small["seconds"] < large["seconds"]
+
+
+def test_the_presets_are_forecast_to_fit_24_gb(real_unet: nn.Module) -> None:
+    from srgui.diffusion.base import meta_base
+    from srgui.models.cards import find_card
+
+    step = OneStep(meta_base(find_card("pisa-sr")), 4)
+    for preset in PISA.values():
+        _, memory = step.estimate(preset.recipe, torch.device("cpu"))
+        assert 5e9 < memory < 16e9, "of 24 GB, in float32, before what LPIPS takes"
+        assert preset.recipe.micro == 1
+
+
+def test_without_the_base_and_its_shape_the_dry_run_says_what_is_missing(tmp_path: Path) -> None:
+    folder = models_folder() / "bare"
+    folder.mkdir(parents=True)
+    card = {"schema": 1, "id": "bare", "family": "pisa-sr", "scale": 4, "title": "T", "licence": "none"}
+    (folder / "card.json").write_text(json.dumps({**card, "parts": {"base": {"folder": str(tmp_path / "gone")}}}))
+    with pytest.raises(ModelError, match="gone is not on this machine, nor its shape on the card of bare"):
+        dry("pisa", "bare", tmp_path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,8 +33,12 @@ def entry(shelf):
     return shelf.put(Entry("me", "a.png", {"lr": PictureLayer(Picture(samples))}, survey=survey))
 
 
+def gauge_of(shelf, busy=False):
+    return Gauge(shelf, lambda: busy, lambda owner: nullcontext(Run()))
+
+
 def test_forms_and_scores_of_the_whole_and_of_a_part(shelf, entry):
-    gauge = Gauge(shelf, lambda: False)
+    gauge = gauge_of(shelf)
     forms = gauge.forms({"id": entry.id})
     assert forms["psnr"] is None
     assert np.shape(forms["consistency"]) == np.shape(forms["gradient"]) == (3, 3)
@@ -52,12 +59,12 @@ def test_forms_and_scores_of_the_whole_and_of_a_part(shelf, entry):
     ],
 )
 def test_what_cannot_be_measured_is_none(shelf, entry, request_):
-    gauge = Gauge(shelf, lambda: False)
+    gauge = gauge_of(shelf)
     assert gauge.scores({"id": entry.id, "values": VALUES, **request_}) is None
 
 
 def test_others_come_first(shelf, entry):
-    assert Gauge(shelf, lambda: True).scores({"id": entry.id, "values": VALUES}) == BUSY
+    assert gauge_of(shelf, busy=True).scores({"id": entry.id, "values": VALUES}) == BUSY
 
 
 def test_a_fault_of_ours_is_not_swallowed(shelf, entry, monkeypatch):
@@ -66,4 +73,20 @@ def test_a_fault_of_ours_is_not_swallowed(shelf, entry, monkeypatch):
 
     monkeypatch.setattr(entry.survey, "forms", broken)
     with pytest.raises(TypeError, match="ours"):
-        Gauge(shelf, lambda: False).forms({"id": entry.id})
+        gauge_of(shelf).forms({"id": entry.id})
+
+
+class Sketcher:
+    """Shows something only to the patient."""
+
+    def png(self, request, run, *, patient):
+        assert run.cancelled is False
+        return b"png" if patient else None
+
+
+def test_a_preview_waits_for_what_is_missing_only_while_nobody_else_waits(shelf, entry):
+    assert gauge_of(shelf).sketch({"id": entry.id}) is None, "a model without previews"
+    shelf.renew(replace(entry, sketch=Sketcher()))
+    assert gauge_of(shelf).sketch({"id": entry.id}) == b"png"
+    assert gauge_of(shelf, busy=True).sketch({"id": entry.id}) is None
+    assert gauge_of(shelf).sketch({"id": "guess"}) is None

@@ -288,3 +288,30 @@ def test_the_sliders_of_a_region_start_where_other_detail_is(call):
     assert call("steering", "m.regionalDefault(a, true)", semantic) == 0
     assert call("steering", "m.regionalDefault(a, false)", semantic) == 1
     assert call("steering", "m.regionalDefault(a, true)", {**semantic, "regional": 0.4}) == 0.4
+
+
+def test_previews_come_one_at_a_time_and_the_last_wish_counts(call):
+    script = """await (async () => {
+      const png = Uint8Array.from(atob(a), (c) => c.charCodeAt(0)), asked = [], gates = [];
+      const sketch = new m.Sketch((request) => new Promise((open) => { asked.push(request); gates.push(open); }), () => {});
+      const rest = () => new Promise((done) => setTimeout(done, 60));
+      for (const request of [1, 2, 3]) sketch.follow(() => request);
+      await rest();
+      const first = [...asked];
+      gates.shift()(png);
+      await rest();
+      const second = [...asked], shown = Boolean(sketch.image);
+      sketch.forget();
+      gates.shift()(png);
+      await rest();
+      const late = sketch.image;
+      sketch.follow(() => 4);
+      await rest();
+      gates.shift()(null);
+      await rest();
+      return { first, second, shown, late, none: sketch.image, busy: sketch.busy };
+    })()"""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(buffer, "PNG")
+    found = call("sketch", script, base64.b64encode(buffer.getvalue()).decode())
+    assert found == {"first": [1], "second": [1, 3], "shown": True, "late": None, "none": None, "busy": False}
