@@ -44,9 +44,9 @@ def opened(page, models):
     page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
     page.click("#model input")
     page.get_by_role("option", name="Tiny SD").click()
-    page.wait_for_selector("#options-pisa-sr")
+    page.wait_for_selector("#options-pisa-sr", timeout=60_000)
     page.set_input_files("#pictures input[type=file]", PHOTO)
-    page.wait_for_selector("#forecast >> text=720 × 560", timeout=30_000)
+    page.wait_for_selector("#forecast >> text=720 × 560", timeout=120_000)  # the first imports diffusers
     return page
 
 
@@ -72,7 +72,7 @@ def test_a_small_preview_follows_a_slider_and_the_exact_picture_comes_on_release
         assert "A small preview follows a slider" in opened.inner_text(".sv-score")
         for value in (0.3, 0.8):
             opened.evaluate(MOVE, value)
-            opened.wait_for_selector(".sv-after >> text=/^Preview$/", timeout=30_000)
+            opened.wait_for_selector(".sv-after >> text=/^Preview$/", timeout=60_000)
             opened.wait_for_function(f"() => {{ {VIEWER} return !v.sketch.busy; }}")
             released(opened, value)
     finally:
