@@ -180,7 +180,8 @@ def read_tensors(path: Path, only_metadata: bool = False) -> tuple[dict[str, Any
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What a library says first, without the advice that may follow."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]
 
 
 def _read_json(path: Path) -> Any:

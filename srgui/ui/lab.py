@@ -18,7 +18,7 @@ from srgui.ui.experiment import Asked, Experiment, Task, alternatives, experimen
 from srgui.ui.findings import compared_html, kernel_html, measurement_html, parameters_html, spectrum_html, stages_html
 from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions, lab_of
-from srgui.ui.shelf import Entry, Layer, PictureLayer
+from srgui.ui.shelf import Entry, Layer, PictureLayer, new_id
 from srgui.ui.stream import stream
 from srgui.ui.upscale import example_paths
 from srgui.ui.viewer import viewer, viewer_value
@@ -47,6 +47,18 @@ _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidde
 _SEE = """() => {
   if (window.matchMedia("(max-width: 860px)").matches && !document.querySelector("#lab-status .error"))
     document.querySelector("#lab-viewer").scrollIntoView({ behavior: "smooth" });
+}"""
+
+# The sketchpad takes no stroke until its brush is chosen: choose it as soon as it is there.
+_DRAW = """(kernel) => {
+  if (kernel !== "drawn") return;
+  const until = Date.now() + 10000;
+  const choose = () => {
+    const brush = document.querySelector("#lab-drawn button[aria-label='Brush']");
+    if (brush) brush.click();
+    else if (Date.now() < until) setTimeout(choose, 100);
+  };
+  choose();
 }"""
 
 
@@ -140,6 +152,7 @@ def _controls() -> _Form:
     real.change(lambda real: real, real, unknown, queue=False, **_PRIVATE).then(*blur, queue=False, **_PRIVATE)
     for control in (unknown, kernel):
         control.change(*blur, queue=False, **_PRIVATE)
+    kernel.change(None, kernel, None, js=_DRAW, **_PRIVATE)
     controls: Any = task, picture, real, unknown, kernel, own, drawn, scale, sigma, ratio, mask, bare
     return _Form(*controls)
 
@@ -167,8 +180,9 @@ def _outcome(sessions: Sessions) -> list[Any]:
         lines = gr.HTML(elem_id="lab-spectrum")
     table = gr.HTML(apply_default_css=False, elem_id="lab-parameters", elem_classes="figures")
     at = [network, stage, band]
-    for slider in (stage, band):
-        slider.input(sessions.bind(_scrub), at, [view, point], trigger_mode="always_last", queue=False, **_PRIVATE)
+    for slider, anew in ((stage, False), (band, True)):
+        scrub = sessions.bind(partial(_scrub, anew=anew))
+        slider.input(scrub, at, [view, point], trigger_mode="always_last", queue=False, **_PRIVATE)
     network.input(sessions.bind(_choose), at, [view, point, stage, curve], queue=False, **_PRIVATE)
     point.select(sessions.bind_event(_spectrum), at[:2], lines, queue=False, **_PRIVATE)
     return [view, network, stage, band, curve, measured, spectra, point, lines, table]
@@ -333,8 +347,8 @@ def _labels(found: Experiment, stage: int, many: bool) -> dict[str, str]:
     return {"lr": "Start", "sr": f"{name} {stage} of {len(found.stages) - 1}", "hr": "Truth"}
 
 
-def _scrub(sessions: Sessions, session: str, network: int | None, stage: int, band: int) -> tuple[Any, Any]:
-    """Show another stage or band of the experiment, as another network gives it."""
+def _scrub(sessions: Sessions, session: str, network: int | None, stage: int, band: int, *, anew: bool) -> tuple[Any, Any]:
+    """Show another stage of the experiment, or ``anew`` what changes its start and the truth too: another network or band."""
     kept = sessions.experiments(session)
     if kept is None:
         return gr.skip(), gr.skip()
@@ -343,8 +357,10 @@ def _scrub(sessions: Sessions, session: str, network: int | None, stage: int, ba
     scenes = one.asked.task == "cassi"
     stage, band = min(int(stage), len(one.stages) - 1), int(band) if scenes else 0
     labels = _labels(one, stage, len(found) > 1)
-    shown = replace(entry, layers=_layers(one, stage, band), labels=labels, version=entry.version + 1)
-    if not sessions.shelf.renew(shown):
+    # a viewer keeps all that it has of an id, but the result
+    identity = new_id() if anew else entry.id
+    shown = replace(entry, id=identity, layers=_layers(one, stage, band), labels=labels, version=entry.version + 1)
+    if not sessions.shelf.renew(shown, entry.id):
         return gr.skip(), gr.skip()
     sessions.keep_experiments(session, found, shown)
     return viewer_value([shown]), one.picture(stage, band).rgb if scenes else gr.skip()
@@ -357,7 +373,7 @@ def _choose(sessions: Sessions, session: str, network: int, stage: int, band: in
         return (gr.skip(),) * 4
     one = kept[0][network]
     last = len(one.stages) - 1
-    return *_scrub(sessions, session, network, last, band), gr.update(maximum=last, value=last), stages_html(one)
+    return *_scrub(sessions, session, network, last, band, anew=True), gr.update(maximum=last, value=last), stages_html(one)
 
 
 def _spectrum(sessions: Sessions, session: str, event: gr.EventData, network: int | None, stage: int) -> str:

@@ -128,6 +128,11 @@ def encode_corner(values: Tensor) -> np.ndarray:
     return np.ascontiguousarray(grid.permute(1, 2, 0).to(torch.uint8).numpy())
 
 
+def new_id() -> str:
+    """One that cannot be guessed."""
+    return secrets.token_urlsafe(16)
+
+
 class Sketcher(Protocol):
     def png(self, request: Mapping[str, Any], run: Run, *, patient: bool) -> bytes | None: ...
 
@@ -149,7 +154,7 @@ class Entry:
     version: int = 0
     survey: Survey | None = None
     sketch: Sketcher | None = None
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    id: str = field(default_factory=new_id)
 
     @property
     def bytes(self) -> int:
@@ -185,10 +190,13 @@ class Shelf:
             old.close()
         return entry
 
-    def renew(self, entry: Entry) -> bool:
-        """Put ``entry``, which shares layers with the one of its id, in the place of that; False if that has left."""
+    def renew(self, entry: Entry, former: str | None = None) -> bool:
+        """Put ``entry``, which may share layers with the one of its id or of ``former``, in the place of that.
+
+        False if that has left.
+        """
         with self._lock:
-            if entry.id not in self._entries:
+            if self._entries.pop(former or entry.id, None) is None:
                 return False
             self._entries[entry.id] = entry
             return True

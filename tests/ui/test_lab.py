@@ -71,3 +71,43 @@ def test_after_an_error_or_a_cancel_one_can_start_again(page, tmp_path):
     page.click("#lab-cancel")
     page.wait_for_selector("#lab-status >> text=/Cancelled|Done/", timeout=60_000)
     page.wait_for_selector("#lab-start:enabled")
+
+
+def test_with_the_band_the_start_and_the_truth_change_too(page):
+    page.get_by_role("tab", name="Lab").click()
+    page.get_by_label("Spectral imaging").click()
+    page.get_by_role("button", name="Example: cat").locator("visible=true").click()
+    page.wait_for_selector("#lab-picture >> text=cat")
+    page.click("#lab-start")
+    page.wait_for_selector("#lab-band:visible", timeout=120_000)
+    page.wait_for_function(f"() => {VIEWER}.ready('lr') && {VIEWER}.ready('hr')")
+    former = page.evaluate(f"{VIEWER}.item.id")
+    page.focus("#lab-band input[type=range]")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"(former) => {VIEWER}.item.id !== former", arg=former)
+    page.wait_for_function(f"() => {VIEWER}.ready('lr') && {VIEWER}.ready('hr')")
+    for layer in ("lr", "hr"):
+        seen = page.evaluate(f"[...{VIEWER}.painter.seen('{layer}', {VIEWER}.frame()).data]")
+        assert seen[0::4] == seen[1::4] == seen[2::4]  # a band is grey
+
+
+def test_a_kernel_can_be_drawn_at_once(page):
+    page.get_by_role("tab", name="Lab").click()
+    page.get_by_role("button", name="Example: cat").locator("visible=true").click()
+    page.wait_for_selector("#lab-picture >> text=cat")
+    page.click("#lab-kernel input")
+    page.get_by_role("option", name="drawn below").click()
+    page.wait_for_selector("#lab-drawn canvas:visible")
+    page.wait_for_selector("#lab-drawn >> text=select the draw tool", state="hidden")
+    pad = page.locator("#lab-drawn canvas").first
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 30, y - 30)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(500)  # the sketchpad says nowhere when it has handed its drawing over
+    page.click("#lab-start")
+    page.wait_for_selector("#lab-status >> text=/Done|drawn/", timeout=60_000)
+    assert "Done" in page.inner_text("#lab-status")
