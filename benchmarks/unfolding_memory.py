@@ -14,11 +14,10 @@ import argparse
 import torch
 
 from srgui.unfolding.compare import activations
-from srgui.unfolding.design import Design, TaskName
+from srgui.unfolding.design import TASKS, Design
 from srgui.unfolding.network import Unfolding, count
 from srgui.unfolding.sensing import Given
 
-TASKS: tuple[TaskName, ...] = ("sr", "cs", "cassi")
 DENOISERS = {"resunet": (16, 32, 64, 64), "transformer": (24, 2)}
 
 

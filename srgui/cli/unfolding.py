@@ -76,7 +76,7 @@ def evaluate(
     from srgui.unfolding.kernels import NAMES
     from srgui.unfolding.scenes import read_mask
 
-    card = find(model or f"srgui-lorun-{task}")
+    card = find(model or f"srgui-lorun-{_known(task)}")
     network = load(card, f"{ratio:g}" if task == "cs" else UNKNOWN if task == "sr" and unknown else task)
     if network.design.task != task:
         raise InputError(f"{card.id} is for {network.design.task}, not for {task!r}; leave --model out, or give another")
@@ -158,6 +158,19 @@ def _tell(event: dict[str, Any]) -> None:
         print(f"step {event['step']} of {event['steps']}: {event['psnr']:.3f} dB, {event['seconds'] / 60:.1f} min", flush=True)
     elif event["kind"] == "phase":
         print(f"phase {event['phase']}: {event['sharing']}", flush=True)
+
+
+def _known(task: str) -> str:
+    """A task's name.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    from srgui.unfolding.design import TASKS
+
+    if task not in TASKS:
+        raise InputError(f"there is no task {task!r}; use {', '.join(TASKS)}")
+    return task
 
 
 def _design(task: str, fields: list[str] | None) -> Design:

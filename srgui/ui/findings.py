@@ -27,16 +27,17 @@ def stages_html(found: Experiment) -> str:
     if not found.psnr:
         return ""
     points = [(float(stage), value) for stage, value in enumerate(found.psnr)]
-    beside = ", ".join(f"{name} {_decibels(value)}" for name, value in found.beside.items())
+    beside = ", ".join(f"{name} {_level(value)}" for name, value in found.beside.items())
     dashed, base = next(reversed(found.beside.items()), ("", math.inf))
     known = math.isfinite(base)
-    title = f"PSNR after each stage: {_decibels(found.psnr[-1])}"
+    title = f"PSNR after each stage: {_level(found.psnr[-1])}"
     title += f" ({beside}{f'; dashed: {dashed}' if known else ''})" if beside else ""
     return curve_html(Curve(title, "dB", points, len(points) - 1, base=base if known else None, axis="stages"))
 
 
-def _decibels(value: float) -> str:
-    return f"{value:.2f} dB" if math.isfinite(value) else "exact"
+def _level(value: float, unit: str = "") -> str:
+    """A PSNR, which is infinite for equal pictures."""
+    return f"{value:.2f}{unit}" if math.isfinite(value) else "exact"
 
 
 def measurement_html(found: Experiment) -> str:
@@ -75,7 +76,7 @@ def compared_html(found: Sequence[Experiment]) -> str:
     rows = []
     for one in found:
         counts = parameters(one.design)
-        scores = ("–", "–") if one.ssim is None else (_decibels(one.psnr[-1]), f"{one.ssim:.4f}")
+        scores = ("–", "–") if one.ssim is None else (_level(one.psnr[-1], " dB"), f"{one.ssim:.4f}")
         share = f"{counts[one.design.sharing] / counts['block']:.0%}"
         cells = [*scores, _SHARING[one.design.sharing], f"{counts[one.design.sharing]:,}", share, f"{one.seconds:.1f}"]
         rows.append((one.network, one.title, cells, False))

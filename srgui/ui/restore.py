@@ -52,7 +52,7 @@ def _controls(made: Made) -> Restored:
     if made.tile is not None:
         Engine(made.tile)  # which refuses one that is too small
     adapters = [(named(each.name, each.sha256), each.strength) for each in made.adapters]
-    pair = bool(card.pair) and all((name, 1.0) in adapters for name in card.pair)
+    pair = all((name, 1.0) in adapters for name in card.pair)  # true where there is no choice: the next model may have one
     stack = [(name, strength) for name, strength in adapters if not (pair and name in card.pair)]
     setting = made.setting
     sent = {

@@ -11,6 +11,7 @@ from srgui.lora.targets import Rank
 from srgui.unfolding.denoisers import DENOISERS
 
 TaskName = Literal["sr", "cs", "cassi"]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
 Step = Literal["hqs", "pgd", "learned"]
 Sharing = Literal["single", "block", "lorun"]
 Phi = Literal["learned", "fixed"]

@@ -61,8 +61,9 @@ def evaluate(network: Unfolding, request: Request, run: Run) -> dict[str, Any]:
     """
     task = network.design.task
     makers: dict[str, Callable[[Unfolding, Request], Iterator[Example]]] = {"sr": _sr, "cs": _cs, "cassi": _cassi}
+    closed = "tikhonov, told the kernel" if network.design.step == "learned" else "tikhonov"
     beside: dict[str, Baselines] = {
-        "sr": {"bicubic": lambda e: bicubic(e.given), "tikhonov": lambda e: tikhonov(e.given)},
+        "sr": {"bicubic": lambda e: bicubic(e.given), closed: lambda e: tikhonov(e.given)},
         "cs": {"adjoint": lambda e: _start(network, e)},
         "cassi": {"adjoint": _adjoint, "smooth": lambda e: _start(network, e), **({"gap-tv": _gap_tv} if request.gap_tv else {})},
     }
