@@ -68,7 +68,7 @@ def test_a_network_from_nothing_has_its_own_scores(make_order: Make, tmp_path: P
     recipe = Recipe(method="full", patch=6, batch=2, steps=2)
     order = make_order(recipe, model="", network={"kind": "compact", "features": 4, "convs": 1})
     found, _ = run(order, tmp_path / "job")
-    assert found["metrics"].keys() == {"psnr_y", "ssim_y", "lpips"}
+    assert found["metrics"].keys() == {"psnr_y", "ssim_y", "lpips", "psnr"}
     assert found["cost"] == {}
 
 
