@@ -39,5 +39,5 @@ def recipe_for(design: Design, phase: int) -> Recipe:
     A network that is trained in one phase, ``single`` or ``block``, learns as in phase 1.
     """
     recipe = replace(_BY_TASK[design.task], targets=PHASES[phase], rank=design.rank)
-    # at the rate of the backbone: of a fifth of it the sets gain half as much, and at twice of it those of SR diverge
+    # no higher rate than the backbone's: at 1e-2 the sets of SR diverged after 250 steps
     return replace(recipe, steps=recipe.steps // 2, decay=0.0) if phase == 2 else recipe
