@@ -36,7 +36,12 @@ async function again() {
   const button = (id) => document.querySelector(`#${id}`), viewer = document.querySelector("#viewer .sv").viewer;
   const running = !button("cancel").disabled;
   if (wish !== wishes || !(running || viewer.comparing)) return;
-  if (running) button("cancel").click();
+  if (running) {
+    // Only when the server has heard it: a cancel that comes after the start would cancel what was started.
+    const heard = new Promise((resolve) => document.addEventListener("srgui-cancelled", resolve, { once: true }));
+    button("cancel").click();
+    await heard;
+  }
   while (wish === wishes && button("start").disabled) await pause(50);
   if (wish === wishes) button("start").click();
 }

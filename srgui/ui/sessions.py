@@ -78,11 +78,13 @@ class Sessions:
         with self._lock:
             return self._experiments.get(session)
 
-    def cancel(self, session: str) -> None:
+    def cancel(self, session: str) -> bool:
+        """Cancel what a visitor has running or announced; returns whether there was anything."""
         with self._lock:
             runs = [*self._runs.get(session, ()), *([self._waiting[session]] if session in self._waiting else [])]
         for run in runs:
             run.cancel()
+        return bool(runs)
 
     def leave(self, request: gr.Request) -> None:
         """Forget a visitor who closed the page."""

@@ -74,10 +74,19 @@ def fits(adapter: AdapterCard, card: Card) -> bool:
     return adapter.base.sha256 == adapters_base(card)
 
 
+def choose(model: str, names: Sequence[str]) -> Any:
+    """The choice set to those of ``names`` that fit the model."""
+    found = fitting(model, names)
+    return gr.update(value=[name for name in names if name in found], **_offer(found, model))
+
+
 def refreshed(model: str, chosen: Sequence[str] | None) -> Any:
-    """The choice brought up to date: with adapters that came, without those that went."""
+    """The choice brought up to date: with adapters that came, without those that went.
+
+    Where none went it is not set again: that would take back what a person does with the strengths meanwhile.
+    """
     found = fitting(model, chosen or ())
-    return gr.update(value=[name for name in chosen or [] if name in found], **_offer(found, model))
+    return choose(model, chosen or ()) if set(chosen or ()) - set(found) else gr.update(**_offer(found, model))
 
 
 def for_model(model: str, chosen: Sequence[str] | None) -> tuple[Any, str]:

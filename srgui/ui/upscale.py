@@ -27,7 +27,7 @@ from srgui.ui.restore import Restored, restored
 from srgui.ui.results import download_of, share, steer
 from srgui.ui.sessions import Sessions
 from srgui.ui.shelf import Entry, PictureLayer
-from srgui.ui.stack import adapter_stack, read_stack, refreshed
+from srgui.ui.stack import adapter_stack, choose, read_stack
 from srgui.ui.viewer import viewer, viewer_value
 from srgui.ui.work import Order, Status, fulfil
 
@@ -48,6 +48,7 @@ shrunk first, by degradation). format: png, jpg, webp or tiff. tile: side in pix
 [[name, strength], ...] of adapters on this machine that fit the model, strength 1 as trained; [] for none.
 Returns the viewer's value, the status, the table of measurements, and the file (of several pictures a zip)."""
 _FETCH = "() => document.querySelector('#shared').click()"
+_HEARD = "() => document.dispatchEvent(new Event('srgui-cancelled'))"
 _SHOWN = 12  # of the pictures dropped, so many are read at once, to be shown and to tell what all of them will take
 
 
@@ -151,9 +152,9 @@ def upscale_tab(sessions: Sessions) -> Chosen:
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     sizes, made, scales, before = gr.State([]), gr.State(None), gr.State({}), gr.State(None)
     shown = [view, problem, sizes, status, measured, download, made, stale, again, before]
-    dropped = pictures.change(sessions.bind(_show), pictures, shown, **private)
+    pictures.change(sessions.bind(_show), pictures, shown, **private)
     controls = [model, scale, stack.chosen, stack.value, pair, tile, scales, *options.values]
-    dropped.then(_restore, [before, model], [*controls, before], queue=False, **private)
+    before.change(_restore, [before, model], [*controls, before], queue=False, **private)
     weighed = [pictures, sizes, model, scale, reference, stack.chosen]
     for component in (sizes, model, scale, reference, stack.chosen):
         component.change(_forecast, weighed, [forecast, start], trigger_mode="always_last", **private)
@@ -215,7 +216,8 @@ def upscale_tab(sessions: Sessions) -> Chosen:
     download.change(lambda file: gr.update(visible=bool(file)), download, sharing, queue=False, **private)
     asked = sharing.click(sessions.bind(share), None, [shared, status], concurrency_id="model", **private)
     asked.success(None, None, None, js=_FETCH, api_visibility="private")
-    cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
+    heard = cancel.click(sessions.bind(_cancel), None, status, queue=False, **private)
+    heard.then(None, None, None, js=_HEARD, api_visibility="private")
     return Chosen(model, stack.chosen)
 
 
@@ -246,7 +248,7 @@ def _restore(before: Restored | None, model: str) -> tuple[Any, ...]:
     """Set the controls as they were when a dropped result was made."""
     if before is None:
         return (gr.skip(),) * (8 + len(written(model, {})))
-    stack = refreshed(before.model, [name for name, _ in before.stack])
+    stack = choose(before.model, [name for name, _ in before.stack])
     values = before.model, before.scale, stack, before.stack, before.pair, before.tile, before.sent
     values = *values, *written(before.model, before.options)
     return *values, before if before.model != model else None
@@ -307,9 +309,8 @@ def _end() -> tuple[Any, Any]:
     return gr.update(interactive=True), gr.update(interactive=False)
 
 
-def _cancel(sessions: Sessions, session: str) -> str:
-    sessions.cancel(session)
-    return status_html(Status("Cancelling after this tile…"))
+def _cancel(sessions: Sessions, session: str) -> Any:
+    return status_html(Status("Cancelling after this tile…")) if sessions.cancel(session) else gr.skip()
 
 
 def _upscale(

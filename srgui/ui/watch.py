@@ -24,7 +24,7 @@ from srgui.ui.history import WORDS, History, history, status
 from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions, samples_of
 from srgui.ui.shelf import Entry, PictureLayer
-from srgui.ui.stack import refreshed
+from srgui.ui.stack import choose
 from srgui.ui.upscale import Chosen
 from srgui.ui.verdict import gain_of, scores_html, verdict_html
 from srgui.ui.viewer import viewer, viewer_value
@@ -130,7 +130,7 @@ def _use(name: str | None, model: str) -> tuple[Any, ...]:
     if adapter is not None:
         base = next((card.id for card in all_cards().values() if card.id == adapter.base.id), model)
         beneath = [str(each["name"]) for each in adapter.recipe.get("under", ())]
-        return gr.update(selected="upscale"), gr.update(value=base), refreshed(base, [*beneath, name or ""])
+        return gr.update(selected="upscale"), gr.update(value=base), choose(base, [*beneath, name or ""])
     choices = [(f"{card.title} ×{card.scale}", card.id) for card in all_cards().values() if card.present]
     return gr.update(selected="upscale"), gr.update(choices=choices, value=name), gr.skip()
 

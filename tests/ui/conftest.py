@@ -93,3 +93,15 @@ def page(server, browser):
     yield visitor
     context.close()
     assert strange == []
+
+
+@pytest.fixture(scope="session")
+def open_group():
+    """A function that opens an accordion: a frame later Gradio sets what is in it to its first values, whatever was typed."""
+    settled = "() => new Promise((done) => { let n = 3; (function next() { n-- ? requestAnimationFrame(next) : done(); })(); })"
+
+    def unfold(page, title: str) -> None:
+        page.get_by_text(title).click()
+        page.evaluate(settled)
+
+    return unfold

@@ -91,8 +91,8 @@ def test_without_a_tiny_decoder_nothing_is_asked_for_until_release(opened):
     released(opened, 0.3)
 
 
-def test_tones_prompts_and_a_random_start_are_in_the_result_and_come_back_with_it(opened, tmp_path):
-    opened.get_by_text("Prompts, tones, start").click()
+def test_tones_prompts_and_a_random_start_are_in_the_result_and_come_back_with_it(opened, tmp_path, open_group):
+    open_group(opened, "Prompts, tones, start")
     opened.fill("#option-prompt textarea", "a cat")
     opened.click("#option-colour input")
     opened.get_by_role("option", name="wavelet").click()

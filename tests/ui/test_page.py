@@ -188,9 +188,9 @@ def test_several_pictures_and_one_that_is_broken(page, tmp_path):
     assert "2 files" in page.inner_text("#download")
 
 
-def test_metrics_against_a_reference_made_by_the_page(page):
+def test_metrics_against_a_reference_made_by_the_page(page, open_group):
     drop(page, PHOTO)
-    page.get_by_text("Measure against a reference").click()
+    open_group(page, "Measure against a reference")
     page.get_by_label("My picture is the HR: shrink it first").click()
     page.wait_for_selector("#degradation:visible")
     page.uncheck("#pair input")
@@ -202,9 +202,9 @@ def test_metrics_against_a_reference_made_by_the_page(page):
     assert "LPIPS" in table
 
 
-def test_a_reference_of_another_size_is_refused_with_the_size_it_should_have(page):
+def test_a_reference_of_another_size_is_refused_with_the_size_it_should_have(page, open_group):
     drop(page, PHOTO)
-    page.get_by_text("Measure against a reference").click()
+    open_group(page, "Measure against a reference")
     page.get_by_label("I also have the HR picture").click()
     page.wait_for_selector("#hr button:visible")
     with page.expect_response("**/upload**"):

@@ -16,17 +16,23 @@ VIEWER = "document.querySelector('#viewer .sv').viewer"
 KNOWN = "() => document.querySelectorAll('.sv-plane [data-key]').length >= 20"
 
 
-def upscale(page, *files: Path, reference: bool = False) -> None:
-    page.set_input_files("#pictures input[type=file]", files)
-    page.wait_for_function(
-        f"(names) => {VIEWER}.items.map(({{ name }}) => name).join() === names", arg=",".join(f.name for f in files)
-    )
-    if reference:
-        page.get_by_text("Measure against a reference").click()
-        page.get_by_label("My picture is the HR: shrink it first").click()
-    page.wait_for_selector("#start:enabled")
-    page.click("#start")
-    page.wait_for_selector("#download:visible", timeout=120_000)
+@pytest.fixture
+def upscale(page, open_group):
+    """A function that upscales pictures on the page."""
+
+    def run(*files: Path, reference: bool = False) -> None:
+        page.set_input_files("#pictures input[type=file]", files)
+        page.wait_for_function(
+            f"(names) => {VIEWER}.items.map(({{ name }}) => name).join() === names", arg=",".join(f.name for f in files)
+        )
+        if reference:
+            open_group(page, "Measure against a reference")
+            page.get_by_label("My picture is the HR: shrink it first").click()
+        page.wait_for_selector("#start:enabled")
+        page.click("#start")
+        page.wait_for_selector("#download:visible", timeout=120_000)
+
+    return run
 
 
 def values(page) -> dict[str, float]:
@@ -37,8 +43,8 @@ def psnr(page, line: str = ".sv-score") -> float:
     return float(re.search(r"PSNR (\S+) dB", page.inner_text(line))[1])
 
 
-def test_clicking_a_point_of_the_plane_sets_both_sliders(page):
-    upscale(page, PHOTO, reference=True)
+def test_clicking_a_point_of_the_plane_sets_both_sliders(page, upscale):
+    upscale(PHOTO, reference=True)
     page.wait_for_function(KNOWN, timeout=120_000)
     key = "pixel 0.500, semantic 0.250"
     assert page.get_attribute(f'.sv-plane [data-key="{key}"]', "class") == "sv-known"
@@ -62,8 +68,8 @@ def test_clicking_a_point_of_the_plane_sets_both_sliders(page):
     assert psnr(page) == pytest.approx(best, abs=0.01)
 
 
-def test_the_plane_is_worked_by_the_keyboard(page):
-    upscale(page, PHOTO)
+def test_the_plane_is_worked_by_the_keyboard(page, upscale):
+    upscale(PHOTO)
     page.wait_for_function(KNOWN)
     page.wait_for_selector(".sv-plane text >> text=LR consistency")
     page.focus(".sv-plane [data-key][tabindex='0']")
@@ -78,8 +84,8 @@ def test_the_plane_is_worked_by_the_keyboard(page):
     assert page.evaluate("document.activeElement.dataset.key") == key
 
 
-def test_the_part_that_is_visible_is_measured_too(page):
-    upscale(page, PHOTO, reference=True)
+def test_the_part_that_is_visible_is_measured_too(page, upscale):
+    upscale(PHOTO, reference=True)
     page.wait_for_selector(".sv-score >> text=PSNR")
     assert page.inner_text(".sv-seen") == ""
     page.evaluate(f"{VIEWER}.setZoom(12)")
@@ -96,12 +102,12 @@ def test_the_part_that_is_visible_is_measured_too(page):
     page.wait_for_function("() => !document.querySelector('.sv-seen').innerText")
 
 
-def test_a_dropped_result_brings_its_controls_back(page, tmp_path):
+def test_a_dropped_result_brings_its_controls_back(page, upscale, tmp_path, open_group):
     page.set_input_files("#pictures input[type=file]", PHOTO)
     page.wait_for_selector("#start:enabled")
     page.fill("#scale input", "3")
     page.keyboard.press("Enter")
-    page.get_by_text("Speed and memory").click()
+    open_group(page, "Speed and memory")
     page.fill("#tile input", "32")
     page.keyboard.press("Tab")
     page.click("#start")
@@ -121,7 +127,7 @@ def test_a_dropped_result_brings_its_controls_back(page, tmp_path):
     page.wait_for_function("() => document.querySelector('#scale input').value === '3'")
     page.click("#pictures button[aria-label='Clear']")
     page.wait_for_selector("#start:disabled")
-    upscale(page, PHOTO)
+    upscale(PHOTO)
     page.wait_for_selector(".sv-scales input[name=semantic]")
     assert values(page) == {"pixel": 0.9, "semantic": 0.35}
     with page.expect_download() as download:
@@ -131,8 +137,8 @@ def test_a_dropped_result_brings_its_controls_back(page, tmp_path):
     assert again.read_bytes() == file.read_bytes(), json.dumps([dict(read_settings(f) or {}) for f in (file, again)])
 
 
-def test_results_are_shared_as_a_page_of_their_own(page, browser, tmp_path):
-    upscale(page, PHOTO, ROOT / "assets" / "examples" / "coffee.png", reference=True)
+def test_results_are_shared_as_a_page_of_their_own(page, upscale, browser, tmp_path):
+    upscale(PHOTO, ROOT / "assets" / "examples" / "coffee.png", reference=True)
     page.wait_for_selector(".sv-scales input[name=semantic]")
     with page.expect_download() as download:
         page.click("#share")

@@ -44,29 +44,34 @@ def choose(page, elem_id, option):
     page.get_by_role("option", name=option).first.click()
 
 
-def ask_for(page, name, steps, batch=2):
-    """Fill in the form for a training of the tiny model."""
-    page.wait_for_selector("#train-start:enabled")
-    fill(page, "train-name", name)
-    page.get_by_text("Advanced").click()
-    page.wait_for_selector("#train-model:visible")
-    choose(page, "train-model", "Tiny")
-    for field, value in {"steps": steps, "batch": batch, "patch": 8}.items():
-        fill(page, f"train-{field}", value)
+@pytest.fixture
+def ask_for(page, open_group):
+    """A function that fills in the form for a training of the tiny model."""
+
+    def ask(name, steps, batch=2):
+        page.wait_for_selector("#train-start:enabled")
+        fill(page, "train-name", name)
+        open_group(page, "Advanced")
+        page.wait_for_selector("#train-model:visible")
+        choose(page, "train-model", "Tiny")
+        for field, value in {"steps": steps, "batch": batch, "patch": 8}.items():
+            fill(page, f"train-{field}", value)
+
+    return ask
 
 
 def job_says(page, text, timeout=60_000):
     page.wait_for_selector(f"#job-status >> text={text}", timeout=timeout)
 
 
-def test_from_dropped_pictures_to_an_adapter_in_use(page, server, server_home, crops):
+def test_from_dropped_pictures_to_an_adapter_in_use(page, server_home, crops, ask_for):
     tab(page, "Train")
     page.wait_for_selector("#train-pictures input[type=file]", state="attached")
     page.set_input_files("#train-pictures input[type=file]", crops)
     page.wait_for_selector("#train-report >> text=5 pictures can be used", timeout=30_000)
     assert "1 cannot be read" in page.inner_text("#train-report")
     assert str(crops[0].parent) not in page.inner_text("#train-report")
-    ask_for(page, "crops", 12)
+    ask_for("crops", 12)
     page.wait_for_selector("#train-forecast:has-text('12 steps'):has-text('weights learn')", timeout=30_000)
     page.click("#train-start")
     page.wait_for_selector("#job-card .verdict", timeout=90_000)
@@ -97,12 +102,12 @@ def test_from_dropped_pictures_to_an_adapter_in_use(page, server, server_home, c
     page.wait_for_selector("#stale >> text=changed since this result")
 
 
-def test_a_training_stops_resumes_and_is_removed(page, server_home, crops):
+def test_a_training_stops_resumes_and_is_removed(page, server_home, crops, ask_for):
     tab(page, "Train")
     page.wait_for_selector("#train-folder:visible")
     fill(page, "train-folder", crops[0].parent)
     page.wait_for_selector("#train-report >> text=5 pictures can be used", timeout=30_000)
-    ask_for(page, "long", 100_000, batch=200)  # slow enough not to be over before it is stopped
+    ask_for("long", 100_000, batch=200)  # slow enough not to be over before it is stopped
     page.click("#train-start")
     job_says(page, "Learning, step")
     page.click("#job-stop")

@@ -29,7 +29,7 @@ PANE = f"""(index) => {{
 
 
 @pytest.fixture(scope="module")
-def visitor(server, browser):
+def visitor(server, browser, open_group):
     """A page with an upscaled example that has a reference; made once, because no test here needs another."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
@@ -38,7 +38,7 @@ def visitor(server, browser):
     page.goto(server)
     page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
     page.set_input_files("#pictures input[type=file]", PHOTO)
-    page.get_by_text("Measure against a reference").click()
+    open_group(page, "Measure against a reference")
     page.get_by_label("My picture is the HR: shrink it first").click()
     page.wait_for_selector("#start:enabled")
     page.click("#start")
