@@ -287,14 +287,16 @@ def _centre(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _measurement(task: Task, y: Tensor) -> np.ndarray:
-    """A measurement as a picture; of CS, the picture that each row of Phi sees, one beside the other."""
+    """A measurement as a picture; of CS, the pictures that the rows of Phi see side by side, each on its own scale, 0 in grey."""
     if task == "cs":
+        strongest = y.abs().amax(dim=(-2, -1), keepdim=True)
+        y = y / strongest.clamp(min=1e-6) / 2 + 0.5
         side = math.ceil(math.sqrt(y.shape[1]))
-        tiles = F.pad(y, (0, 0, 0, 0, 0, side * side - y.shape[1])).view(1, side, side, *y.shape[-2:])
+        tiles = F.pad(y, (0, 0, 0, 0, 0, side * side - y.shape[1]), value=0.5).view(1, side, side, *y.shape[-2:])
         y = tiles.permute(0, 1, 3, 2, 4).reshape(1, 1, side * y.shape[-2], side * y.shape[-1])
-    low, high = (0.0, 1.0) if task == "sr" else (float(y.min()), float(y.max()))
-    stretched = (y - low) / max(high - low, 1e-6)
-    return to_samples(colours(stretched), 8)
+    elif task == "cassi":
+        y = (y - y.min()) / (y.max() - y.min()).clamp(min=1e-6)
+    return to_samples(colours(y), 8)
 
 
 def _picture(x: Tensor, band: int) -> Picture:

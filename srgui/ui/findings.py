@@ -42,7 +42,8 @@ def _level(value: float, unit: str = "") -> str:
 
 def measurement_html(found: Experiment) -> str:
     image = image_html(found.measurement, "the measurement")
-    return f"<figure class='lab-measured'><figcaption>The measurement</figcaption>{image}</figure>"
+    what = "The measurement" + ": what each row of Φ sees, on its own scale" * (found.design.task == "cs")
+    return f"<figure class='lab-measured'><figcaption>{what}</figcaption>{image}</figure>"
 
 
 def kernel_html(kernel: str) -> str:
