@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import math
@@ -12,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from srgui.images import encode_png, to_samples
+from srgui.images import to_samples
 from srgui.places import ASSETS
 from srgui.ui.curves import Curve, curve_html
 from srgui.ui.experiment import Experiment, parameters, spectrum
+from srgui.ui.parts import png_uri
 from srgui.unfolding.design import Design
 from srgui.unfolding.kernels import find_kernel
+
+Point = tuple[int, int]  # column, row
 
 _SHARING = {"single": "one denoiser", "block": "one per stage", "lorun": "one, and a LoRA per stage"}
 
@@ -52,11 +54,12 @@ def kernel_html(kernel: str) -> str:
     return image_html(to_samples((found / found.max()).expand(-1, 3, -1, -1), 8), f"the kernel {kernel}")
 
 
-def spectrum_html(found: Experiment, stage: int, row: int, column: int) -> str:
-    """The spectrum at a pixel beside the truth."""
+def spectrum_html(found: Experiment, stage: int, at: Point) -> str:
+    """The spectrum at a pixel (column, row) after a stage, beside the truth."""
+    column, row = at
     values, truth = spectrum(found, stage, row, column)
     beside = [] if truth is None else list(enumerate(truth, 1))
-    title = f"Spectrum at {column}, {row}" + (" (dashed: the truth)" if beside else "")
+    title = f"Spectrum at {column}, {row} after stage {stage}" + (" (dashed: the truth)" if beside else "")
     return curve_html(Curve(title, "of full scale", list(enumerate(values, 1)), len(values), axis="bands", beside=beside))
 
 
@@ -106,8 +109,7 @@ def _budget_html(report: Mapping[str, Any]) -> str:
 
 def image_html(samples: np.ndarray, name: str) -> str:
     """(H, W, 3) uint8 as an image whose pixels stay squares."""
-    data = base64.b64encode(encode_png(np.ascontiguousarray(samples))).decode("ascii")
-    return f"<img class='lab-pixels' src='data:image/png;base64,{data}' alt='{html.escape(name, quote=True)}'>"
+    return f"<img class='lab-pixels' src='{png_uri(samples)}' alt='{html.escape(name, quote=True)}'>"
 
 
 def _table(head: Sequence[str], rows: Sequence[tuple[str, str, Sequence[str], bool]]) -> str:

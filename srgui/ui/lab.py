@@ -15,10 +15,11 @@ from srgui.errors import Cancelled, InputError, SrguiError
 from srgui.images import SUFFIXES
 from srgui.protocol import Progress, Run
 from srgui.ui.experiment import Asked, Experiment, Task, alternatives, experiment
-from srgui.ui.findings import compared_html, kernel_html, measurement_html, parameters_html, spectrum_html, stages_html
+from srgui.ui.findings import Point, compared_html, kernel_html, measurement_html, parameters_html, spectrum_html, stages_html
 from srgui.ui.parts import status_html
 from srgui.ui.sessions import Sessions, lab_of
 from srgui.ui.shelf import Entry, Layer, PictureLayer, new_id
+from srgui.ui.spot import spot, spot_value
 from srgui.ui.stream import stream
 from srgui.ui.upscale import example_paths
 from srgui.ui.viewer import viewer, viewer_value
@@ -169,23 +170,18 @@ def _outcome(sessions: Sessions) -> list[Any]:
         curve = gr.HTML(elem_id="lab-curve")
         measured = gr.HTML(elem_id="lab-measured")
     with gr.Row(visible=False, elem_id="lab-spectra") as spectra:
-        point = gr.Image(
-            label="Click for the spectrum there",
-            interactive=False,
-            format="png",
-            buttons=[],
-            height=320,
-            elem_id="lab-point",
-        )
+        point = spot("Choose the point whose spectrum is shown.", elem_id="lab-point")
         lines = gr.HTML(elem_id="lab-spectrum")
+        at = gr.State((0, 0))
     table = gr.HTML(apply_default_css=False, elem_id="lab-parameters", elem_classes="figures")
-    at = [network, stage, band]
+    where, seen = [network, stage, band, at], [view, point, lines]
     for slider, anew in ((stage, False), (band, True)):
         scrub = sessions.bind(partial(_scrub, anew=anew))
-        slider.input(scrub, at, [view, point], trigger_mode="always_last", queue=False, **_PRIVATE)
-    network.input(sessions.bind(_choose), at, [view, point, stage, curve], queue=False, **_PRIVATE)
-    point.select(sessions.bind_event(_spectrum), at[:2], lines, queue=False, **_PRIVATE)
-    return [view, network, stage, band, curve, measured, spectra, point, lines, table]
+        slider.input(scrub, where, seen, trigger_mode="always_last", queue=False, **_PRIVATE)
+    network.input(sessions.bind(_choose), where, [*seen, stage, curve], queue=False, **_PRIVATE)
+    look = sessions.bind_event(_spectrum)
+    point.select(look, [network, stage], [lines, at], trigger_mode="multiple", queue=False, **_PRIVATE)
+    return [view, network, stage, band, curve, measured, spectra, point, lines, at, table]
 
 
 def _ratios() -> list[str]:
@@ -231,7 +227,7 @@ def _end() -> tuple[Any, Any]:
 
 def _start(sessions: Sessions, session: str, *controls: Any, every: bool) -> Iterator[tuple[Any, ...]]:
     """Run an experiment with one network, or ``every`` one that can, telling how far it is."""
-    rest = (gr.skip(),) * 10
+    rest = (gr.skip(),) * 11
     try:
         with sessions.running(lab_of(session)) as run:
             for told in _run(_asked(_Form(*controls)), every, run):
@@ -319,6 +315,7 @@ def _done(found: Sequence[Experiment], every: bool) -> Status:
 def _shown(sessions: Sessions, session: str, found: Sequence[Experiment]) -> tuple[Any, ...]:
     first, many = found[0], len(found) > 1
     last, scenes = len(first.stages) - 1, first.asked.task == "cassi"
+    middle = first.stages[0].shape[-1] // 2, first.stages[0].shape[-2] // 2
     sessions.shelf.drop(lab_of(session))
     entry = Entry(lab_of(session), first.name, _layers(first, last, 0), labels=_labels(first, last, many))
     sessions.keep_experiments(session, found, sessions.shelf.put(entry))
@@ -330,8 +327,9 @@ def _shown(sessions: Sessions, session: str, found: Sequence[Experiment]) -> tup
         stages_html(first),
         measurement_html(first),
         gr.update(visible=scenes),
-        first.picture(last).rgb if scenes else None,
-        spectrum_html(first, last, first.stages[0].shape[-2] // 2, first.stages[0].shape[-1] // 2) if scenes else "",
+        spot_value(first.picture(last).rgb, middle) if scenes else None,
+        spectrum_html(first, last, middle) if scenes else "",
+        middle,
         compared_html(found) if many else parameters_html(first.design),
     )
 
@@ -347,11 +345,14 @@ def _labels(found: Experiment, stage: int, many: bool) -> dict[str, str]:
     return {"lr": "Start", "sr": f"{name} {stage} of {len(found.stages) - 1}", "hr": "Truth"}
 
 
-def _scrub(sessions: Sessions, session: str, network: int | None, stage: int, band: int, *, anew: bool) -> tuple[Any, Any]:
+def _scrub(
+    sessions: Sessions, session: str, network: int | None, stage: int, band: int, at: Point, *, anew: bool
+) -> tuple[Any, Any, Any]:
     """Show another stage of the experiment, or ``anew`` what changes its start and the truth too: another network or band."""
+    nothing = (gr.skip(),) * 3
     kept = sessions.experiments(session)
     if kept is None:
-        return gr.skip(), gr.skip()
+        return nothing
     found, entry = kept
     one = found[network or 0]
     scenes = one.asked.task == "cassi"
@@ -361,26 +362,27 @@ def _scrub(sessions: Sessions, session: str, network: int | None, stage: int, ba
     identity = new_id() if anew else entry.id
     shown = replace(entry, id=identity, layers=_layers(one, stage, band), labels=labels, version=entry.version + 1)
     if not sessions.shelf.renew(shown, entry.id):
-        return gr.skip(), gr.skip()
+        return nothing
     sessions.keep_experiments(session, found, shown)
-    return viewer_value([shown]), one.picture(stage, band).rgb if scenes else gr.skip()
+    view = viewer_value([shown])
+    return (view, spot_value(one.picture(stage, band).rgb, at), spectrum_html(one, stage, at)) if scenes else (view, *nothing[1:])
 
 
-def _choose(sessions: Sessions, session: str, network: int, stage: int, band: int) -> tuple[Any, ...]:
+def _choose(sessions: Sessions, session: str, network: int, stage: int, band: int, at: Point) -> tuple[Any, ...]:
     """Show what another network made of the measurement."""
     kept = sessions.experiments(session)
     if kept is None:
-        return (gr.skip(),) * 4
+        return (gr.skip(),) * 5
     one = kept[0][network]
     last = len(one.stages) - 1
-    return *_scrub(sessions, session, network, last, band, anew=True), gr.update(maximum=last, value=last), stages_html(one)
+    return *_scrub(sessions, session, network, last, band, at, anew=True), gr.update(maximum=last, value=last), stages_html(one)
 
 
-def _spectrum(sessions: Sessions, session: str, event: gr.EventData, network: int | None, stage: int) -> str:
-    """The spectrum at the point that was clicked, after the stage that is shown."""
+def _spectrum(sessions: Sessions, session: str, event: gr.EventData, network: int | None, stage: int) -> tuple[Any, Any]:
+    """The spectrum at the point that was chosen, after the stage that is shown; and the point."""
     kept = sessions.experiments(session)
     if kept is None:
-        return ""
+        return gr.skip(), gr.skip()
     found = kept[0][network or 0]
-    column, row = (int(number) for number in event.index)
-    return spectrum_html(found, min(int(stage), len(found.stages) - 1), row, column)
+    column, row = (int(number) for number in event.value["at"])
+    return spectrum_html(found, min(int(stage), len(found.stages) - 1), (column, row)), (column, row)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Sequence
 
+import numpy as np
+
+from srgui.images import encode_png
 from srgui.metrics import Scores
 from srgui.protocol import Forecast
 from srgui.ui.work import Done, Order, Status, lpips
@@ -24,6 +28,12 @@ def status_html(status: Status | None, *, error: bool = False) -> str:
     kind = "status error" if error else "status"
     role = "alert" if error else "status"
     return f"<div class='{kind}' role='{role}' aria-live='polite'><span>{html.escape(status.text)}{left}</span>{bar}</div>"
+
+
+def png_uri(samples: np.ndarray) -> str:
+    """(H, W, 3) uint8 as the address of an image that holds them."""
+    data = base64.b64encode(encode_png(np.ascontiguousarray(samples))).decode("ascii")
+    return f"data:image/png;base64,{data}"
 
 
 def forecast_text(costs: Sequence[Forecast] | None, sizes: Sequence[tuple[Size, Size]] = (), pictures: int = 1) -> str:

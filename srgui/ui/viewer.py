@@ -68,10 +68,10 @@ def markup(empty: str = "") -> str:
 
 def scripts(*more: str) -> str:
     """The viewer's modules, and ``more`` of assets/ui/, as one script."""
-    return "\n".join(_as_script(ASSETS / "ui" / f"{name}.js") for name in (*_MODULES, *more))
+    return "\n".join(as_script(ASSETS / "ui" / f"{name}.js") for name in (*_MODULES, *more))
 
 
-def _as_script(module: Path) -> str:
+def as_script(module: Path) -> str:
     """A JavaScript module as plain statements, because Gradio runs a component's script as the body of a function."""
     return re.sub(r"^(export |import .*$)", "", module.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
