@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srgui.device import pick
 from srgui.errors import AdapterError, ModelError, near
@@ -22,24 +22,47 @@ if TYPE_CHECKING:
     from srgui.lora.adapter import Adapter
     from srgui.models.network import Network
 
+
+@dataclass(frozen=True)
+class Family:
+    """How models of a family are run, adapted and trained; what is named is imported when it is needed.
+
+    Attributes:
+        restorer: the class, as ``module:name``.
+        adapted: of a family that is more than one network, the part that adapters lie on, with the base's digest.
+        digest: and that digest alone, which takes no packages.
+        trainable: and a network made of it that can be trained.
+        options: what models want to know beside the picture.
+        paired: whether a base restores nothing without its pair.
+    """
+
+    restorer: str
+    adapted: str = ""
+    digest: str = ""
+    trainable: str = ""
+    options: str = ""
+    paired: bool = False
+
+
 FAMILIES = {
-    "spandrel": "srgui.inference.pixel:PixelRestorer",
-    "srcnn": "srgui.inference.pixel:PixelRestorer",
-    "bicubic": "srgui.inference.pixel:BicubicRestorer",
-    "lorun": "srgui.unfolding.restorer:LorunRestorer",
-    "pisa-sr": "srgui.diffusion.pisa:PisaRestorer",
+    "spandrel": Family("srgui.inference.pixel:PixelRestorer"),
+    "srcnn": Family("srgui.inference.pixel:PixelRestorer"),
+    "bicubic": Family("srgui.inference.pixel:BicubicRestorer"),
+    "lorun": Family("srgui.unfolding.restorer:LorunRestorer"),
+    "pisa-sr": Family(
+        "srgui.diffusion.pisa:PisaRestorer",
+        adapted="srgui.diffusion.base:adapted_part",
+        digest="srgui.diffusion.base:base_digest",
+        trainable="srgui.diffusion.training:open_trainable",
+        options="srgui.diffusion.options:FIELDS",
+        paired=True,
+    ),
 }
 
-# Families that want to know more than the picture: what that is.
-OPTIONS = {"pisa-sr": "srgui.diffusion.options:FIELDS"}
-# Families whose adapters lie on a part of the model: what gives that part, and the digest of the base.
-ADAPTED = {"pisa-sr": "srgui.diffusion.base:adapted_part"}
-# And that digest alone, which takes no packages.
-BASES = {"pisa-sr": "srgui.diffusion.base:base_digest"}
-# Families that are no single network: what makes one of them that can be trained.
-TRAINABLE = {"pisa-sr": "srgui.diffusion.training:open_trainable"}
-# Families whose base restores nothing without its pair.
-PAIRED = ("pisa-sr",)
+
+def family_of(card: Card) -> Family:
+    """What is known of a card's family; one that is unknown can do nothing."""
+    return FAMILIES.get(card.family, Family(""))
 
 
 def open_restorer(
@@ -67,12 +90,11 @@ def open_restorer(
     from srgui.lora.catalogue import load_adapter
 
     card = _present(_found(model))
-    module, name = FAMILIES[card.family].split(":")
-    family = getattr(import_module(module), name)
+    family = FAMILIES[card.family]
     loaded = [(load_adapter(name), strength) for name, strength in adapters]
-    if (pair or card.family in PAIRED) and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
+    if (pair or family.paired) and not any(adapter.card.role in ("pixel", "semantic") for adapter, _ in loaded):
         loaded += [(pair_adapter(card, name), 1.0) for name in card.pair]
-    restorer: Restorer = family.open(card, pick(device), Engine(tile), loaded)
+    restorer: Restorer = _named(family.restorer).open(card, pick(device), Engine(tile), loaded)
     return restorer
 
 
@@ -98,10 +120,8 @@ def reopen(made: Made, *, model: str | None = None, device: str = "auto") -> Res
 
 def option_fields(family: str) -> tuple[OptionField, ...]:
     """What a person may say to models of ``family`` beside the picture."""
-    if family not in OPTIONS:
-        return ()
-    module, name = OPTIONS[family].split(":")
-    found: tuple[OptionField, ...] = getattr(import_module(module), name)
+    target = FAMILIES[family].options
+    found: tuple[OptionField, ...] = _named(target) if target else ()
     return found
 
 
@@ -150,11 +170,11 @@ def open_adapted(model: str) -> Adapted:
         ModelError: unknown model, weights missing or unusable, or it cannot be adapted.
     """
     card = find_card(model)
-    if card.family not in ADAPTED:
+    target = family_of(card).adapted
+    if not target:
         card, network = open_network(model)
         return Adapted(card, network.module, network.digest, network.scale)
-    module, name = ADAPTED[card.family].split(":")
-    part, digest = getattr(import_module(module), name)(_present(card))
+    part, digest = _named(target)(_present(card))
     return Adapted(card, part, digest, card.scale)
 
 
@@ -162,9 +182,9 @@ def adapters_base(card: Card) -> str | None:
     """The digest of what adapters for a model lie on; None where it is not on this machine, or takes none."""
     if not card.present or not takes_adapters(card):
         return None
-    if card.family in ADAPTED:
-        module, name = BASES[card.family].split(":")
-        found: str | None = getattr(import_module(module), name)(card)
+    target = family_of(card).digest
+    if target:
+        found: str | None = _named(target)(card)
         return found
     path = card.parts["weights"].path
     return _digest(path, path.stat().st_mtime_ns)
@@ -178,11 +198,11 @@ def _digest(path: Path, _mtime: int) -> str:
 
 
 def takes_adapters(card: Card) -> bool:
-    return card.family in ADAPTED or "weights" in card.parts
+    return bool(family_of(card).adapted) or "weights" in card.parts
 
 
 def open_trainable(model: str, beneath: Sequence[tuple[Adapter, float]], prompt: str, weights: bool = True) -> Network:
-    """A model of one of the families :data:`TRAINABLE` as a network that can be trained.
+    """A model that is more than one network as a network that can be trained.
 
     Args:
         beneath: adapters that lie beneath what is trained, frozen.
@@ -195,8 +215,7 @@ def open_trainable(model: str, beneath: Sequence[tuple[Adapter, float]], prompt:
     card = find_card(model)
     if weights:
         _present(card)
-    module, name = TRAINABLE[card.family].split(":")
-    network: Network = getattr(import_module(module), name)(card, beneath, prompt, weights)
+    network: Network = _named(family_of(card).trainable)(card, beneath, prompt, weights)
     return network
 
 
@@ -214,6 +233,12 @@ def pair_adapter(card: Card, name: str) -> Adapter:
             f"python -m srgui adapters import FILE --model {card.id} --name {card.id}"
         )
     return load_adapter(name)
+
+
+def _named(target: str) -> Any:
+    """What ``module:name`` names."""
+    module, name = target.split(":")
+    return getattr(import_module(module), name)
 
 
 def _present(card: Card) -> Card:

@@ -21,7 +21,7 @@ from srgui.models.build import build
 from srgui.models.cards import DEFAULT_MODEL, Card, find_card
 from srgui.models.load import from_state_dict, load_network, read_state_dict
 from srgui.models.network import Network
-from srgui.restorers import TRAINABLE, open_trainable, pair_adapter
+from srgui.restorers import family_of, open_trainable, pair_adapter
 from srgui.training.forecast import forecast
 from srgui.training.learner import learner
 from srgui.training.pairs import Pair, Pairs, digest, validation_pairs, zoomed_size
@@ -137,7 +137,7 @@ def _network(order: Order, card: Card | None, weights: bool) -> Network:
     """A network of this training's own: while it learns, nobody else may run it."""
     if card is None:
         return build(order.network, order.recipe.seed)
-    if card.family in TRAINABLE:
+    if family_of(card).trainable:
         known = all_adapters()  # to be counted, a model needs its own pair no more than its weights
         names = [(name, strength) for name, strength in order.under if weights or name not in card.pair or name in known]
         beneath = [(pair_adapter(card, name), strength) for name, strength in names]

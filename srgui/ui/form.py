@@ -15,7 +15,7 @@ from srgui.errors import InputError, ModelError, SrguiError
 from srgui.lora.catalogue import new_name
 from srgui.models.cards import Card, all_cards, find_card
 from srgui.models.requirements import check_packages, missing_packages
-from srgui.restorers import TRAINABLE
+from srgui.restorers import FAMILIES
 from srgui.training.jobs import new_job_name
 from srgui.training.preflight import Inventory, Kind, inspect
 from srgui.training.presets import preset, presets_for
@@ -29,7 +29,7 @@ Place = Literal["pictures", "name", "settings"]
 Stamp = tuple[str, int]
 
 SUGGESTED = "my-adapter"
-_TRAINABLE = ("spandrel", "srcnn", *TRAINABLE)
+_TRAINABLE = ("spandrel", "srcnn", *(name for name, family in FAMILIES.items() if family.trainable))
 _LISTED = 5  # problems of a kind that are shown at once
 _GROUPS: Mapping[Kind, str] = {
     "unreadable": "cannot be read",

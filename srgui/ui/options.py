@@ -9,13 +9,14 @@ import gradio as gr
 
 from srgui.models.cards import find_card
 from srgui.protocol import Option, OptionField
-from srgui.restorers import OPTIONS, option_fields
+from srgui.restorers import FAMILIES, option_fields
 
-_ALL = tuple((family, field) for family in OPTIONS for field in option_fields(family))
+_FAMILIES = [name for name, family in FAMILIES.items() if family.options]
+_ALL = tuple((family, field) for family in _FAMILIES for field in option_fields(family))
 
 
 class Options(NamedTuple):
-    """The components: a group for each family of :data:`OPTIONS`, and in them a control for each of its options, in order."""
+    """The components: a group for each family that has options, and in them a control for each of its options, in order."""
 
     groups: list[gr.Accordion]
     values: list[Any]
@@ -24,7 +25,7 @@ class Options(NamedTuple):
 def option_panel(model: gr.Dropdown) -> Options:
     """Lay out the options of every family; those of the model that is chosen in ``model`` are seen."""
     found = Options([], [])
-    for family in OPTIONS:
+    for family in _FAMILIES:
         seen = _is_of(model.value, family)
         with gr.Accordion("Prompts, tones, start", open=False, visible=seen, elem_id=f"options-{family}") as group:
             found.values.extend(_component(field) for field in option_fields(family))
@@ -35,7 +36,7 @@ def option_panel(model: gr.Dropdown) -> Options:
 
 def shown(model: str) -> Any:
     """Which groups are seen with a model."""
-    updates = [gr.update(visible=_is_of(model, family)) for family in OPTIONS]
+    updates = [gr.update(visible=_is_of(model, family)) for family in _FAMILIES]
     return updates if len(updates) > 1 else updates[0]
 
 

@@ -18,7 +18,7 @@ from srgui.inference.outscale import check_outscale, size_at
 from srgui.models.cards import DEFAULT_MODEL, Card, all_cards, find_card
 from srgui.places import ASSETS
 from srgui.protocol import Run
-from srgui.restorers import PAIRED, open_restorer
+from srgui.restorers import family_of, open_restorer
 from srgui.ui.gauge import Gauge
 from srgui.ui.guide import read_setting
 from srgui.ui.options import option_panel, read_options, written
@@ -263,7 +263,7 @@ def _describe(model: str, before: Restored | None) -> tuple[str, Any, Any, None]
 
 def _may_be_plain(card: Card) -> bool:
     """Whether a person can choose between a model with its pair and without."""
-    return bool(card.pair) and card.family not in PAIRED
+    return bool(card.pair) and not family_of(card).paired
 
 
 def _forecast(

@@ -193,12 +193,14 @@ def test_a_weight_file_that_is_missing_is_called_that(tmp_path: Path, suffix: st
         find_card(str(tmp_path / f"a{suffix}"))
 
 
-def test_every_family_names_a_class_that_opens() -> None:
+def test_every_family_names_what_is_there() -> None:
     from importlib import import_module
 
-    for target in FAMILIES.values():
-        module, name = target.split(":")
-        assert callable(getattr(import_module(module), name).open)
+    for family in FAMILIES.values():
+        targets = [family.restorer, family.adapted, family.digest, family.trainable, family.options]
+        found = [getattr(import_module(module), name) for module, name in (each.split(":") for each in targets if each)]
+        assert callable(found[0].open)
+        assert bool(family.adapted) == bool(family.digest)
 
 
 def test_a_card_opens_as_a_restorer(tiny_files: Any) -> None:
