@@ -96,12 +96,32 @@ def page(server, browser):
 
 
 @pytest.fixture(scope="session")
-def open_group():
-    """A function that opens an accordion: a frame later Gradio sets what is in it to its first values, whatever was typed."""
-    settled = "() => new Promise((done) => { let n = 3; (function next() { n-- ? requestAnimationFrame(next) : done(); })(); })"
+def settle():
+    """A function that waits for what Gradio does a frame after a tab or a group is opened for the first time.
+
+    It sets everything in it to its first value, whatever was chosen meanwhile: no hand is that quick, but a test is.
+    """
+    frames = "() => new Promise((done) => { let n = 3; (function next() { n-- ? requestAnimationFrame(next) : done(); })(); })"
+    return lambda page: page.evaluate(frames)
+
+
+@pytest.fixture(scope="session")
+def open_tab(settle):
+    """A function that opens a tab by its name."""
+
+    def go(page, name: str) -> None:
+        page.get_by_role("tab", name=name).click()
+        settle(page)
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def open_group(settle):
+    """A function that opens an accordion by its title."""
 
     def unfold(page, title: str) -> None:
         page.get_by_text(title).click()
-        page.evaluate(settled)
+        settle(page)
 
     return unfold

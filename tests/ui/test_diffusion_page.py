@@ -116,10 +116,10 @@ def test_tones_prompts_and_a_random_start_are_in_the_result_and_come_back_with_i
     assert opened.is_checked("#option-sampled input")
 
 
-def test_a_pair_can_be_trained_from_the_train_tab(page, models, tmp_path, save_png):
+def test_a_pair_can_be_trained_from_the_train_tab(page, models, tmp_path, save_png, open_tab):
     page.reload()
     page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
-    page.get_by_role("tab", name="Train").click()
+    open_tab(page, "Train")
     page.wait_for_selector("#train-start:enabled")
     page.click("#train-model input")
     page.get_by_role("option", name="Tiny SD").click()

@@ -30,10 +30,6 @@ def crops(tmp_path, save_png):
     return [*files, broken]
 
 
-def tab(page, name):
-    page.get_by_role("tab", name=name).click()
-
-
 def fill(page, elem_id, text):
     page.fill(f"#{elem_id} input, #{elem_id} textarea", str(text))
     page.keyboard.press("Tab")
@@ -64,8 +60,8 @@ def job_says(page, text, timeout=60_000):
     page.wait_for_selector(f"#job-status >> text={text}", timeout=timeout)
 
 
-def test_from_dropped_pictures_to_an_adapter_in_use(page, server_home, crops, ask_for):
-    tab(page, "Train")
+def test_from_dropped_pictures_to_an_adapter_in_use(page, server_home, crops, ask_for, open_tab):
+    open_tab(page, "Train")
     page.wait_for_selector("#train-pictures input[type=file]", state="attached")
     page.set_input_files("#train-pictures input[type=file]", crops)
     page.wait_for_selector("#train-report >> text=5 pictures can be used", timeout=30_000)
@@ -83,7 +79,7 @@ def test_from_dropped_pictures_to_an_adapter_in_use(page, server_home, crops, as
     page.reload()
     page.wait_for_selector("body[data-srgui=ready] #pictures input[type=file]", state="attached", timeout=60_000)
     page.set_input_files("#pictures input[type=file]", PHOTO)
-    tab(page, "Train")
+    open_tab(page, "Train")
     job_says(page, "Done: 12 steps")
     page.wait_for_function("() => document.querySelector('#samples .sv').viewer.items.length > 0")
     assert page.inner_text("#samples .sv-before") == "Base"
@@ -102,8 +98,8 @@ def test_from_dropped_pictures_to_an_adapter_in_use(page, server_home, crops, as
     page.wait_for_selector("#stale >> text=changed since this result")
 
 
-def test_a_training_stops_resumes_and_is_removed(page, server_home, crops, ask_for):
-    tab(page, "Train")
+def test_a_training_stops_resumes_and_is_removed(page, server_home, crops, ask_for, open_tab):
+    open_tab(page, "Train")
     page.wait_for_selector("#train-folder:visible")
     fill(page, "train-folder", crops[0].parent)
     page.wait_for_selector("#train-report >> text=5 pictures can be used", timeout=30_000)
@@ -130,9 +126,9 @@ def test_a_training_stops_resumes_and_is_removed(page, server_home, crops, ask_f
     assert not (server_home / "jobs" / "long").exists()
 
 
-def test_what_is_wrong_is_said_where_it_is(page, server_home, tmp_path, save_png):
+def test_what_is_wrong_is_said_where_it_is(page, server_home, tmp_path, save_png, open_tab):
     before = sorted((server_home / "jobs").glob("*/order.json"))
-    tab(page, "Train")
+    open_tab(page, "Train")
     page.wait_for_selector("#train-start:enabled")
     fill(page, "train-name", "../x")
     page.wait_for_selector("#train-name-problem >> text=cannot be an adapter's name")
@@ -161,9 +157,9 @@ def installed(server_home, tiny_files):
     return install
 
 
-def test_adapters_are_renamed_exported_imported_and_removed(page, server_home, installed, tmp_path):
+def test_adapters_are_renamed_exported_imported_and_removed(page, server_home, installed, tmp_path, open_tab):
     installed("mine")
-    tab(page, "Adapters")
+    open_tab(page, "Adapters")
     page.click("[data-adapter=mine]")
     page.wait_for_selector("#adapter-details >> text=CC0-1.0")
     for wrong in ("../x", "mine/too"):
@@ -198,11 +194,11 @@ def test_adapters_are_renamed_exported_imported_and_removed(page, server_home, i
     assert read_card(server_home / "adapters" / "yours").base.id == "tiny"
 
 
-def test_a_broken_folder_is_listed_with_its_problem(page, server_home):
+def test_a_broken_folder_is_listed_with_its_problem(page, server_home, open_tab):
     folder = server_home / "adapters" / "torn"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.json").write_text("{")
-    tab(page, "Adapters")
+    open_tab(page, "Adapters")
     page.wait_for_selector("#adapters >> text=is not JSON")
 
 
