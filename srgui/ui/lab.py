@@ -179,7 +179,7 @@ def _outcome(sessions: Sessions) -> list[Any]:
         scrub = sessions.bind(partial(_scrub, anew=anew))
         slider.input(scrub, where, seen, trigger_mode="always_last", queue=False, **_PRIVATE)
     network.input(sessions.bind(_choose), where, [*seen, stage, curve], queue=False, **_PRIVATE)
-    look = sessions.bind_event(_spectrum)
+    look = sessions.bind_event(_spectrum)  # "always_last" loses the second of two quick moves
     point.select(look, [network, stage], [lines, at], trigger_mode="multiple", queue=False, **_PRIVATE)
     return [view, network, stage, band, curve, measured, spectra, point, lines, at, table]
 

@@ -18,7 +18,7 @@ from srgui.models.cards import all_cards
 from srgui.protocol import Option
 
 
-@dataclass(frozen=True, eq=False)  # by identity, so that the same result dropped again counts as a change
+@dataclass(frozen=True, eq=False)  # Gradio hashes states, which by value would fail on the lists
 class Restored:
     """The values of the controls on the Upscale tab; ``sent`` is what the viewer would have sent."""
 

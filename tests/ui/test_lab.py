@@ -23,6 +23,16 @@ def eye(tmp_path, save_png):
     return save_png(tmp_path / "eye.png", read_picture(ASSETS / "examples" / "cat.png").as_uint8()[60:124, 60:132])
 
 
+@pytest.fixture
+def spectral_lab(lab, eye):
+    """The Lab, reconstructing the spectra of the eye."""
+    lab.get_by_label("Spectral imaging").click()
+    lab.set_input_files("#lab-picture input[type=file]", eye)
+    lab.wait_for_selector("#lab-picture >> text=eye")
+    lab.click("#lab-start")
+    return lab
+
+
 def test_a_picture_is_measured_reconstructed_and_looked_into(lab):
     lab.wait_for_selector("#lab-start:visible")
     lab.click("#lab-start")
@@ -86,11 +96,8 @@ def test_after_an_error_or_a_cancel_one_can_start_again(lab, tmp_path):
     lab.wait_for_selector("#lab-start:enabled")
 
 
-def test_with_the_band_the_start_and_the_truth_change_too(lab, eye):
-    lab.get_by_label("Spectral imaging").click()
-    lab.set_input_files("#lab-picture input[type=file]", eye)
-    lab.wait_for_selector("#lab-picture >> text=eye")
-    lab.click("#lab-start")
+def test_with_the_band_the_start_and_the_truth_change_too(spectral_lab):
+    lab = spectral_lab
     lab.wait_for_selector("#lab-band:visible", timeout=120_000)
     lab.wait_for_function(f"() => {VIEWER}.ready('lr') && {VIEWER}.ready('hr')")
     former = lab.evaluate(f"{VIEWER}.item.id")
@@ -124,11 +131,8 @@ def test_a_kernel_can_be_drawn_at_once(lab, eye):
     assert "Done" in lab.inner_text("#lab-status")
 
 
-def test_the_spectrum_is_that_of_the_point_and_the_stage_that_are_chosen(lab, eye):
-    lab.get_by_label("Spectral imaging").click()
-    lab.set_input_files("#lab-picture input[type=file]", eye)
-    lab.wait_for_selector("#lab-picture >> text=eye")
-    lab.click("#lab-start")
+def test_the_spectrum_is_that_of_the_point_and_the_stage_that_are_chosen(spectral_lab):
+    lab = spectral_lab
     lab.wait_for_selector("#lab-spectrum >> text=Spectrum at 36, 32 after stage 3", timeout=120_000)
     lab.focus("#lab-point .spot")
     lab.keyboard.press("ArrowLeft")
